@@ -1,0 +1,112 @@
+// Package memstore is a [store.KV] in memory, for tests and for state that need
+// not last. It forgets everything when it is dropped.
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ournet/ournet/internal/store"
+)
+
+// Store is a [store.KV] in memory.
+type Store struct {
+	changes *store.Changes
+
+	mu    sync.Mutex // guards all below
+	pairs map[string]store.Pair
+	index store.Index
+}
+
+var _ store.KV = (*Store)(nil)
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{changes: store.NewChanges(0), pairs: make(map[string]store.Pair)}
+}
+
+// Get implements [store.KV].
+func (s *Store) Get(ctx context.Context, key string) (store.Pair, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Pair{}, fmt.Errorf("get %q: %w", key, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pair, ok := s.pairs[key]
+	if !ok {
+		return store.Pair{}, fmt.Errorf("get %q: %w", key, store.ErrNotFound)
+	}
+	return clone(pair), nil
+}
+
+// List implements [store.KV].
+func (s *Store) List(ctx context.Context, prefix string, after store.Index) ([]store.Pair, store.Index, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, fmt.Errorf("list %q: %w", prefix, err)
+	}
+	if after > 0 {
+		if err := s.changes.Wait(ctx, prefix, after); err != nil {
+			return nil, 0, fmt.Errorf("list %q: wait for a change after %d: %w", prefix, after, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var pairs []store.Pair
+	for key, pair := range s.pairs {
+		if strings.HasPrefix(key, prefix) {
+			pairs = append(pairs, clone(pair))
+		}
+	}
+	slices.SortFunc(pairs, func(a, b store.Pair) int { return strings.Compare(a.Key, b.Key) })
+	return pairs, s.index, nil
+}
+
+// Apply implements [store.KV].
+func (s *Store) Apply(ctx context.Context, ops ...store.Op) (store.Index, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("apply: %w", err)
+	}
+	if err := store.CheckOps(ops); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var changed []string
+	for _, op := range ops {
+		at := s.pairs[op.Key].Index
+		if !op.Holds(at) {
+			return 0, fmt.Errorf("apply: key %q is at index %d, not %d: %w", op.Key, at, op.Index, store.ErrConflict)
+		}
+		if op.Writes(at) {
+			changed = append(changed, op.Key)
+		}
+	}
+	if len(changed) == 0 {
+		return s.index, nil
+	}
+	s.index++
+	for _, op := range ops {
+		s.write(op)
+	}
+	s.changes.Record(s.index, changed...)
+	return s.index, nil
+}
+
+func (s *Store) write(op store.Op) {
+	switch op.Kind {
+	case store.OpSet, store.OpCAS:
+		s.pairs[op.Key] = clone(store.Pair{Key: op.Key, Value: op.Value, Index: s.index})
+	case store.OpDelete, store.OpDeleteCAS:
+		delete(s.pairs, op.Key)
+	case store.OpCheck:
+	}
+}
+
+func clone(p store.Pair) store.Pair {
+	p.Value = bytes.Clone(p.Value)
+	return p
+}

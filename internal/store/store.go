@@ -1,0 +1,97 @@
+// Package store is the seam between ournet and whatever keeps its records: a
+// small key-value contract that an embedded file and a cluster store both meet.
+//
+// It knows keys, bytes and versions, nothing of networks or addresses. Every
+// implementation passes the same suite, internal/store/storetest.
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+// Sentinel errors of every implementation; test them with [errors.Is].
+var (
+	// ErrNotFound says that a key does not exist.
+	ErrNotFound = errors.New("key not found")
+	// ErrConflict says that a condition of [KV.Apply] did not hold; nothing was written.
+	ErrConflict = errors.New("key was changed by someone else")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("store is closed")
+)
+
+// Index is a version. It grows with every write of the store, so that the index
+// of a later write is always larger than that of an earlier one.
+type Index uint64
+
+// Pair is one key with its value and the index of the write that made it so.
+type Pair struct {
+	Key   string
+	Value []byte
+	Index Index
+}
+
+// OpKind says what one [Op] does.
+type OpKind int
+
+// The kinds of [Op].
+const (
+	// OpSet writes the value whatever was there.
+	OpSet OpKind = iota
+	// OpCAS writes the value if the key still has the op's index; index 0
+	// means that the key must not exist.
+	OpCAS
+	// OpDelete removes the key; a missing key is fine.
+	OpDelete
+	// OpDeleteCAS removes the key if it still has the op's index.
+	OpDeleteCAS
+	// OpCheck writes nothing and holds if the key still has the op's index;
+	// index 0 means that the key must not exist.
+	OpCheck
+)
+
+// Op is one step of a transaction.
+type Op struct {
+	Kind  OpKind
+	Key   string
+	Value []byte
+	Index Index
+}
+
+// Set returns an op that writes value at key, unconditionally.
+func Set(key string, value []byte) Op { return Op{Kind: OpSet, Key: key, Value: value} }
+
+// CAS returns an op that writes value at key if the key is still at index at;
+// 0 creates.
+func CAS(key string, value []byte, at Index) Op {
+	return Op{Kind: OpCAS, Key: key, Value: value, Index: at}
+}
+
+// Delete returns an op that removes key, unconditionally.
+func Delete(key string) Op { return Op{Kind: OpDelete, Key: key} }
+
+// DeleteCAS returns an op that removes key if it is still at index at.
+func DeleteCAS(key string, at Index) Op { return Op{Kind: OpDeleteCAS, Key: key, Index: at} }
+
+// Check returns an op that only holds if key is still at index at; 0 means absent.
+func Check(key string, at Index) Op { return Op{Kind: OpCheck, Key: key, Index: at} }
+
+// KV is the contract. All methods may be called at once from many goroutines,
+// and values handed in or out belong to the caller afterwards.
+type KV interface {
+	// Get returns the pair at key, or ErrNotFound.
+	Get(ctx context.Context, key string) (Pair, error)
+
+	// List returns all pairs whose key begins with prefix, in the order of their
+	// keys, and the index of the store at that moment.
+	//
+	// With after > 0 it first waits until the store's index for that prefix is
+	// larger than after, or ctx ends (which is an error). Deletions count as
+	// changes.
+	List(ctx context.Context, prefix string, after Index) ([]Pair, Index, error)
+
+	// Apply does all ops or none, durably, and returns the index that every
+	// written key now has. It fails with ErrConflict if one condition does not
+	// hold. No key may occur twice in ops.
+	Apply(ctx context.Context, ops ...Op) (Index, error)
+}
