@@ -1,0 +1,135 @@
+// Package config is the only reader of the environment. It knows names, defaults
+// and forms of the settings, not what is done with them.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+)
+
+// The environment variables that the plugin reads. Each is listed, settable, in
+// config.json as well, so that `docker plugin set` can change it.
+const (
+	EnvName                = "NAME"
+	EnvDefaultAddressPools = "DEFAULT_ADDRESS_POOLS"
+	EnvLogLevel            = "LOG_LEVEL"
+)
+
+// maxName is the longest name in bytes: a unix socket's path has at most 107
+// (unix(7), sun_path), of which the folder takes its part.
+const maxName = 64
+
+// Config is how one plugin process is set up.
+type Config struct {
+	// Name is what users write after `docker network create -d` and
+	// `--ipam-driver`. It names the shared socket, so two plugins on one engine
+	// need two names. It has lower-case letters, digits, "-", "_" and "." and
+	// begins with a letter or digit.
+	Name string
+	// DefaultAddressPools are the blocks that networks without --subnet are cut
+	// from, as the user wrote them, "base=10.128.0.0/10,size=24;…"; the address
+	// manager reads them. Empty means its own default.
+	DefaultAddressPools string
+	// LogLevel is the least important level that is logged.
+	LogLevel logrus.Level
+
+	// StateDir is where records are kept. It is in the propagated mount, which
+	// an upgrade of the plugin leaves alone; the rest of its root does not stay.
+	StateDir string
+	// ManagedSocket is where the engine looks for the plugin that it runs itself,
+	// given in config.json as "interface.socket".
+	ManagedSocket string
+	// SharedSocketDir is the host's /run/docker/plugins, where every engine
+	// looks for plugins by name.
+	SharedSocketDir string
+	// HostRoot leads to the host's root folder as the engine sees it now. A bind
+	// mount would show what was there when the plugin was started.
+	HostRoot string
+}
+
+// Defaults returns the settings of a plugin that nobody has set up. They stand
+// in the code and not in config.json alone, because an upgrade keeps the
+// environment of the version before.
+func Defaults() Config {
+	return Config{
+		Name:            "ournet",
+		LogLevel:        logrus.InfoLevel,
+		StateDir:        "/var/lib/ournet",
+		ManagedSocket:   "/run/docker/plugins/ournet.sock",
+		SharedSocketDir: "/run/ournet/plugins",
+		HostRoot:        "/proc/1/root",
+	}
+}
+
+// Load returns the defaults changed by the environment; a variable that is empty
+// counts as not set. Its error tells of every setting that cannot be used.
+func Load(getenv func(string) string) (Config, error) {
+	cfg := Defaults()
+	var errs []error
+	for _, s := range settings() {
+		value := strings.TrimSpace(getenv(s.env))
+		if value == "" {
+			continue
+		}
+		if err := s.set(&cfg, value); err != nil {
+			errs = append(errs, fmt.Errorf("%s=%q: %w", s.env, value, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Config{}, fmt.Errorf("settings: %w", err)
+	}
+	return cfg, nil
+}
+
+// Env returns the names of all environment variables that [Load] reads.
+func Env() []string {
+	var names []string
+	for _, s := range settings() {
+		names = append(names, s.env)
+	}
+	return names
+}
+
+// setting is one environment variable.
+type setting struct {
+	env string
+	set func(cfg *Config, value string) error
+}
+
+// settings is the one list of them.
+func settings() []setting {
+	return []setting{
+		{EnvName, setName},
+		{EnvDefaultAddressPools, func(cfg *Config, value string) error {
+			cfg.DefaultAddressPools = value
+			return nil
+		}},
+		{EnvLogLevel, setLogLevel},
+	}
+}
+
+func setName(cfg *Config, value string) error {
+	if len(value) > maxName {
+		return fmt.Errorf("longer than %d characters", maxName)
+	}
+	for i, c := range value {
+		alphanumeric := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !alphanumeric && (i == 0 || !strings.ContainsRune("-_.", c)) {
+			return errors.New(`want lower-case letters, digits, "-", "_" and ".", beginning with a letter or digit`)
+		}
+	}
+	cfg.Name = value
+	return nil
+}
+
+func setLogLevel(cfg *Config, value string) error {
+	level, err := logrus.ParseLevel(value)
+	if err != nil || level < logrus.ErrorLevel {
+		return errors.New("want error, warn, info, debug or trace")
+	}
+	cfg.LogLevel = level
+	return nil
+}

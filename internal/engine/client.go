@@ -1,0 +1,117 @@
+// Package engine is how ournet looks at the Docker Engine that it serves: which
+// networks and endpoints the engine still knows, and when that changes.
+//
+// It must never be used inside a plugin verb: the engine waits for the verb and
+// may hold locks that its API needs, so that both would wait for each other.
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/sirupsen/logrus"
+)
+
+// socketPath is where every engine listens by default. Not /var/run: that is an
+// absolute link, which below another root folder would lead out of it.
+const socketPath = "run/docker.sock"
+
+const (
+	// callTimeout bounds one question. An engine that starts accepts
+	// connections long before it answers them.
+	callTimeout = 10 * time.Second
+	// maxReply caps an answer in bytes; a network with a thousand containers
+	// has 300 KiB.
+	maxReply = 64 << 20
+)
+
+// errNotFound says that the engine has no such thing.
+var errNotFound = errors.New("not found")
+
+// Client asks an engine. It holds no connection between two questions, since the
+// engine may be replaced by another version at any time. It is safe for many
+// goroutines at once.
+type Client struct {
+	log    logrus.FieldLogger
+	socket string
+	retry  backoff
+}
+
+// New returns a client of the engine whose root folder is hostRoot. It does not
+// connect: the engine starts its plugins before it answers.
+func New(hostRoot string, log logrus.FieldLogger) *Client {
+	return &Client{
+		log:    log,
+		socket: filepath.Join(hostRoot, socketPath),
+		retry:  backoff{first: 100 * time.Millisecond, most: 10 * time.Second},
+	}
+}
+
+// session is a connection with a version of the API that both sides speak:
+// Engine 20.10 ends at 1.41, and 29.0 began at 1.44, so no fixed one will do.
+type session struct {
+	api  *client.Client
+	http *http.Client
+}
+
+// open starts a session; the caller closes it.
+func (c *Client) open(ctx context.Context) (*session, error) {
+	api, err := client.New(client.WithHost("unix://" + c.socket))
+	if err != nil {
+		return nil, fmt.Errorf("engine at %s: %w", c.socket, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return nil, errors.Join(fmt.Errorf("agree on an API version with the engine at %s: %w", c.socket, err), api.Close())
+	}
+	dial := api.Dialer()
+	return &session{api: api, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}}}, nil
+}
+
+func (s *session) close() error {
+	s.http.CloseIdleConnections()
+	return s.api.Close()
+}
+
+// get reads one object of the API into value. The client library's own types are
+// not used for it, because they refuse what older engines write: 20.10 gives the
+// gateway of an IPv6 subnet with a prefix length, and one such network would make
+// the whole list unreadable.
+func (s *session) get(ctx context.Context, path string, value any) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	url := "http://" + client.DummyHost + "/v" + s.api.ClientVersion() + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask the engine for %s: %w", path, err)
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the engine for %s: %w", path, err)
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	body := io.LimitReader(resp.Body, maxReply)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if err := json.NewDecoder(body).Decode(value); err != nil {
+			return fmt.Errorf("read the engine's answer to %s: %w", path, err)
+		}
+		return nil
+	case http.StatusNotFound:
+		return fmt.Errorf("ask the engine for %s: %w", path, errNotFound)
+	default:
+		text, rerr := io.ReadAll(io.LimitReader(body, 1<<10))
+		return errors.Join(fmt.Errorf("ask the engine for %s: %s: %.200s", path, resp.Status, text), rerr)
+	}
+}

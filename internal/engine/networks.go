@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// optBridgeName is the option that names the device of a built-in bridge network.
+const optBridgeName = "com.docker.network.bridge.name"
+
+// Network is what the engine knows of a network.
+type Network struct {
+	Name   string
+	Driver string
+	// Endpoints has the id of every endpoint in it, those included whose
+	// container is about to join.
+	Endpoints map[string]bool
+	// EndpointNames are the names of their containers, by endpoint id.
+	EndpointNames map[string]string
+}
+
+// apiNetwork is the part of the API's network that we read.
+type apiNetwork struct {
+	ID         string `json:"Id"`
+	Name       string
+	Driver     string
+	Options    map[string]string
+	Containers map[string]struct{ Name, EndpointID string }
+}
+
+// builtin reports whether a driver is one of the engine's own. All others are
+// remote; ours goes by the plugin's full reference as well as by its short name,
+// so a network is known by its id and not by the name of its driver.
+func builtin(driver string) bool {
+	switch driver {
+	case "bridge", "host", "null", "overlay", "macvlan", "ipvlan", "transparent", "l2bridge", "nat":
+		return true
+	default:
+		return false
+	}
+}
+
+// Networks returns all networks that are not of a built-in driver, by id, with
+// their endpoints. It answers for all of them or fails.
+func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var list []apiNetwork
+	if err := s.get(ctx, "/networks", &list); err != nil {
+		return nil, err
+	}
+	networks := make(map[string]Network)
+	for _, listed := range list {
+		if builtin(listed.Driver) {
+			continue
+		}
+		// The list has no endpoints; only the network itself has.
+		var n apiNetwork
+		if err := s.get(ctx, "/networks/"+listed.ID, &n); errors.Is(err, errNotFound) {
+			continue // removed since
+		} else if err != nil {
+			return nil, err
+		}
+		networks[n.ID] = n.view()
+	}
+	return networks, nil
+}
+
+func (n apiNetwork) view() Network {
+	v := Network{
+		Name:          n.Name,
+		Driver:        n.Driver,
+		Endpoints:     make(map[string]bool, len(n.Containers)),
+		EndpointNames: make(map[string]string, len(n.Containers)),
+	}
+	// The keys are ids of containers, or "ep-" and the endpoint's id while the
+	// container is joining.
+	for _, c := range n.Containers {
+		v.Endpoints[c.EndpointID] = true
+		v.EndpointNames[c.EndpointID] = c.Name
+	}
+	return v
+}
+
+// Bridges returns the names of the devices of the engine's own bridge networks,
+// sorted. The engine filters what they forward; what is on them is not ours.
+func (c *Client) Bridges(ctx context.Context) (_ []string, err error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var list []apiNetwork
+	if err := s.get(ctx, "/networks", &list); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range list {
+		if n.Driver == "bridge" {
+			names = append(names, bridgeName(n))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// bridgeName returns the device's name: as asked for, or as the engine makes one
+// from the id (moby daemon/libnetwork/drivers/bridge).
+func bridgeName(n apiNetwork) string {
+	switch name := n.Options[optBridgeName]; {
+	case name != "":
+		return name
+	case n.Name == "bridge":
+		return "docker0"
+	case n.Name == "docker_gwbridge":
+		return n.Name
+	default:
+		return "br-" + n.ID[:min(len(n.ID), 12)]
+	}
+}

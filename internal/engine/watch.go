@@ -1,0 +1,142 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+)
+
+// Kind says what an [Event] is about.
+type Kind int
+
+// The kinds of [Event].
+const (
+	// Resync says that events may have been missed; it is the first event of
+	// every connection to the engine.
+	Resync Kind = iota
+	// NetworkCreated and NetworkDestroyed come after the fact.
+	NetworkCreated
+	NetworkDestroyed
+	// Connected comes when a container's endpoint is complete, which may be
+	// before its process runs; Disconnected when it is gone.
+	Connected
+	Disconnected
+)
+
+// Event is a change of the engine's networks that are not of a built-in driver.
+type Event struct {
+	Kind Kind
+	// Network is the network's id, "" for Resync.
+	Network string
+	// Container is the container's id where one is concerned.
+	Container string
+}
+
+// backoff is how long to wait for an engine that does not answer: first, then
+// twice as long each time up to most.
+type backoff struct {
+	first, most time.Duration
+}
+
+// pause returns the wait after so many failures in a row. It is cut by up to a
+// half at random, so that many plugins do not ask at the same moment.
+func (b backoff) pause(failures int) time.Duration {
+	d := b.most
+	if failures < 16 {
+		d = min(b.most, b.first<<failures)
+	}
+	return d - rand.N(d/2+1) //nolint:gosec // jitter needs no secrecy
+}
+
+// Watch calls heard for every [Event], one after the other, until ctx ends, which
+// is no error. It begins with a Resync as soon as the engine answers, and again
+// whenever the connection was lost. heard must not block for long.
+func (c *Client) Watch(ctx context.Context, heard func(Event)) error {
+	failures := 0
+	for {
+		err := c.listen(ctx, func(ev Event) {
+			failures = 0
+			heard(ev)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		log := c.log.WithError(err)
+		if failures == 0 {
+			log.Warn("not hearing from the engine")
+		} else {
+			log.WithField("attempts", failures).Debug("still not hearing from the engine")
+		}
+		wait := time.NewTimer(c.retry.pause(failures))
+		failures++
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return nil
+		case <-wait.C:
+		}
+	}
+}
+
+// listen hands on the events of one connection until it breaks.
+func (c *Client) listen(ctx context.Context, heard func(Event)) (err error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	// Ends the stream's goroutine in every case.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	now := time.Now()
+	stream := s.api.Events(ctx, client.EventsListOptions{
+		// The engine begins its answer a moment before it collects events.
+		Since: fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()),
+		Filters: make(client.Filters).
+			Add("type", string(events.NetworkEventType)).
+			Add("event", string(events.ActionCreate), string(events.ActionDestroy),
+				string(events.ActionConnect), string(events.ActionDisconnect)),
+	})
+	select {
+	case err := <-stream.Err:
+		return fmt.Errorf("ask the engine for its events: %w", err)
+	default:
+	}
+	heard(Event{Kind: Resync})
+	for {
+		select {
+		case m := <-stream.Messages:
+			if ev, ok := parseEvent(m); ok {
+				heard(ev)
+			}
+		case err := <-stream.Err:
+			return fmt.Errorf("the engine's events ended: %w", err)
+		}
+	}
+}
+
+// parseEvent drops what is not about a network of a remote driver.
+func parseEvent(m events.Message) (Event, bool) {
+	if m.Type != events.NetworkEventType || builtin(m.Actor.Attributes["type"]) {
+		return Event{}, false
+	}
+	ev := Event{Network: m.Actor.ID, Container: m.Actor.Attributes["container"]}
+	switch m.Action { //nolint:exhaustive // the engine has fifty more, none of them asked for
+	case events.ActionCreate:
+		ev.Kind = NetworkCreated
+	case events.ActionDestroy:
+		ev.Kind = NetworkDestroyed
+	case events.ActionConnect:
+		ev.Kind = Connected
+	case events.ActionDisconnect:
+		ev.Kind = Disconnected
+	default:
+		return Event{}, false
+	}
+	return ev, true
+}
