@@ -1,0 +1,265 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/ournet/ournet/internal/store"
+)
+
+// CreateEndpoint records an endpoint and returns it with its MAC address filled
+// in. The same endpoint again is success and gives the same answer; the same id
+// with other settings is [ErrExists]. The kernel is not touched before
+// [Registry.Join].
+func (r *Registry) CreateEndpoint(ctx context.Context, ep Endpoint) (Endpoint, error) {
+	if ep.MAC.IsZero() && len(ep.Addrs()) > 0 {
+		ep.MAC = MACFromAddr(ep.Addrs()[0])
+	}
+	done, err := r.takeEndpoint(ctx, ep.Network, ep.ID)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	defer done()
+	if _, ok := r.Network(ep.Network); !ok {
+		return Endpoint{}, fmt.Errorf("create endpoint: network %s: %w", ep.Network.Short(), ErrNotFound)
+	}
+	if have, ok := r.Endpoint(ep.Network, ep.ID); ok {
+		if sameEndpoint(have, ep) {
+			return have, nil
+		}
+		return Endpoint{}, fmt.Errorf("create endpoint: id %s %w", ep.ID.Short(), ErrExists)
+	}
+	if err := r.writeEndpoint(ctx, ep); err != nil {
+		return Endpoint{}, fmt.Errorf("create endpoint: %w", err)
+	}
+	return ep, nil
+}
+
+// Join makes the endpoint's interface, ready for the engine to move into the
+// sandbox at key.
+func (r *Registry) Join(ctx context.Context, network NetworkID, id EndpointID, key string) (Attachment, error) {
+	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("join: %w", err)
+	}
+	defer done()
+	if ep.SandboxKey != "" && ep.SandboxKey != key {
+		// The engine lost the former sandbox without telling us.
+		if err := r.clearEndpoint(ctx, d, n, ep); err != nil {
+			return Attachment{}, fmt.Errorf("join: leave the former sandbox: %w", err)
+		}
+		ep.SandboxKey, ep.Published = "", nil
+	}
+	att, err := d.Join(ctx, n, ep)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("join: %w", err)
+	}
+	if ep.SandboxKey == key {
+		return att, nil
+	}
+	joined := ep
+	joined.SandboxKey = key
+	if err := r.writeEndpoint(ctx, joined); err != nil {
+		uctx, cancel := undoContext(ctx)
+		defer cancel()
+		return Attachment{}, errors.Join(fmt.Errorf("join: %w", err), d.Leave(uctx, n, ep))
+	}
+	return att, nil
+}
+
+// Leave takes the endpoint out of its sandbox: its published ports and its
+// interface go. An unknown id is success.
+func (r *Registry) Leave(ctx context.Context, network NetworkID, id EndpointID) error {
+	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	defer done()
+	if err := r.clearEndpoint(ctx, d, n, ep); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	if ep.SandboxKey == "" && len(ep.Published) == 0 {
+		return nil
+	}
+	ep.SandboxKey, ep.Published = "", nil
+	if err := r.writeEndpoint(ctx, ep); err != nil {
+		return fmt.Errorf("leave: %w", err)
+	}
+	return nil
+}
+
+// DeleteEndpoint removes an endpoint, whether or not it left before: the engine
+// leaves out Leave when it forces. An unknown id is success.
+func (r *Registry) DeleteEndpoint(ctx context.Context, network NetworkID, id EndpointID) error {
+	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete endpoint: %w", err)
+	}
+	defer done()
+	if err := r.clearEndpoint(ctx, d, n, ep); err != nil {
+		// The engine forgets the endpoint whatever we answer.
+		r.log.WithError(err).WithField("endpoint", id.Short()).Warn("interface or ports left to the next sweep")
+	}
+	if _, err := r.kv.Apply(ctx, store.Delete(store.LocalEndpointKey(string(network), string(id)))); err != nil {
+		return fmt.Errorf("delete endpoint %s: remove record: %w", id.Short(), err)
+	}
+	r.mu.Lock()
+	if entry, ok := r.networks[network]; ok {
+		delete(entry.endpoints, id)
+	}
+	r.mu.Unlock()
+	return nil
+}
+
+// Publish publishes ports of an endpoint, all or none. Publishing the same again
+// is success; other ports replace the former.
+func (r *Registry) Publish(ctx context.Context, network NetworkID, id EndpointID, bindings []Binding) error {
+	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
+	if err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	defer done()
+	p, ok := d.(Publisher)
+	if !ok {
+		return nil // the engine publishes through docker_gwbridge
+	}
+	if len(ep.Published) > 0 {
+		if slices.Equal(ep.Bindings, bindings) {
+			return nil
+		}
+		if err := p.Unpublish(ctx, n, ep); err != nil {
+			return fmt.Errorf("publish ports: take back the former: %w", err)
+		}
+		ep.Published = nil
+		if err := r.writeEndpoint(ctx, ep); err != nil {
+			return fmt.Errorf("publish ports: %w", err)
+		}
+	}
+	if len(bindings) == 0 {
+		return nil
+	}
+	ep.Bindings = bindings
+	if ep.Published, err = p.Publish(ctx, n, ep); err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	if err := r.writeEndpoint(ctx, ep); err != nil {
+		uctx, cancel := undoContext(ctx)
+		defer cancel()
+		return errors.Join(fmt.Errorf("publish ports: %w", err), p.Unpublish(uctx, n, ep))
+	}
+	return nil
+}
+
+// Unpublish takes back the ports of an endpoint. An unknown id is success.
+func (r *Registry) Unpublish(ctx context.Context, network NetworkID, id EndpointID) error {
+	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("unpublish ports: %w", err)
+	}
+	defer done()
+	p, ok := d.(Publisher)
+	if !ok || len(ep.Published) == 0 {
+		return nil
+	}
+	if err := p.Unpublish(ctx, n, ep); err != nil {
+		return fmt.Errorf("unpublish ports: %w", err)
+	}
+	ep.Published = nil
+	if err := r.writeEndpoint(ctx, ep); err != nil {
+		return fmt.Errorf("unpublish ports: %w", err)
+	}
+	return nil
+}
+
+// clearEndpoint removes from the kernel all that an endpoint has there.
+func (r *Registry) clearEndpoint(ctx context.Context, d Driver, n Network, ep Endpoint) error {
+	var perr error
+	if p, ok := d.(Publisher); ok && len(ep.Published) > 0 {
+		perr = p.Unpublish(ctx, n, ep)
+	}
+	if ep.SandboxKey == "" {
+		return perr
+	}
+	return errors.Join(perr, d.Leave(ctx, n, ep))
+}
+
+// writeEndpoint makes an endpoint's record durable, then visible.
+func (r *Registry) writeEndpoint(ctx context.Context, ep Endpoint) error {
+	value, err := encodeEndpoint(ep)
+	if err != nil {
+		return err
+	}
+	key := store.LocalEndpointKey(string(ep.Network), string(ep.ID))
+	if _, err := r.kv.Apply(ctx, store.Set(key, value)); err != nil {
+		return fmt.Errorf("write record of endpoint %s: %w", ep.ID.Short(), err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if entry, ok := r.networks[ep.Network]; ok {
+		entry.endpoints[ep.ID] = ep
+	}
+	return nil
+}
+
+// endpointTurn waits for the only turn at an endpoint and returns its record.
+func (r *Registry) endpointTurn(ctx context.Context, network NetworkID, id EndpointID) (Driver, Network, Endpoint, func(), error) {
+	done, err := r.takeEndpoint(ctx, network, id)
+	if err != nil {
+		return nil, Network{}, Endpoint{}, nil, err
+	}
+	n, ok := r.Network(network)
+	if !ok {
+		done()
+		return nil, Network{}, Endpoint{}, nil, fmt.Errorf("network %s: %w", network.Short(), ErrNotFound)
+	}
+	ep, ok := r.Endpoint(network, id)
+	if !ok {
+		done()
+		return nil, Network{}, Endpoint{}, nil, fmt.Errorf("endpoint %s: %w", id.Short(), ErrNotFound)
+	}
+	return r.drivers[n.Options.Type], n, ep, done, nil
+}
+
+// takeEndpoint waits for the only turn at an endpoint, and for a shared one at
+// its network. The order, everything then network then endpoint, is the same in
+// every verb.
+func (r *Registry) takeEndpoint(ctx context.Context, network NetworkID, id EndpointID) (func(), error) {
+	all, err := r.turns.Share(ctx, everything)
+	if err != nil {
+		return nil, err
+	}
+	net, err := r.turns.Share(ctx, "network "+string(network))
+	if err != nil {
+		all()
+		return nil, err
+	}
+	one, err := r.turns.Take(ctx, "endpoint "+string(id))
+	if err != nil {
+		net()
+		all()
+		return nil, err
+	}
+	return func() { one(); net(); all() }, nil
+}
+
+// sameEndpoint compares what the engine asked for, not what became of it since.
+func sameEndpoint(a, b Endpoint) bool {
+	a.Created, b.Created = time.Time{}, time.Time{}
+	a.SandboxKey, b.SandboxKey = "", ""
+	a.Published, b.Published = nil, nil
+	a.Bindings, b.Bindings = nil, nil // Publish may have replaced them
+	return reflect.DeepEqual(a, b)
+}
