@@ -23,6 +23,12 @@ type Veth struct {
 	MTU int
 	// PeerMAC is the container side's hardware address; nil or zeros mean any.
 	PeerMAC net.HardwareAddr
+	// Hairpin lets the bridge send a frame back to the port it came from. A
+	// container that has a published port needs it to reach that port by the
+	// host's address when bridged packets pass the firewall (br_netfilter): the
+	// translated packet then never leaves the bridge. It costs a message more, and
+	// the container hears its own broadcasts, so it is not for all.
+	Hairpin bool
 }
 
 // EnsureVeth makes the pair, or makes an existing one right.
@@ -49,6 +55,11 @@ func (h *Handle) EnsureVeth(want Veth) error {
 		}
 		if err == nil {
 			err = h.createVeth(want, bridge)
+		}
+	}
+	if err == nil && want.Hairpin {
+		if err = h.setHairpin(want.Host); err != nil {
+			err = errors.Join(err, h.Delete(want.Host))
 		}
 	}
 	if err == nil {
@@ -152,6 +163,21 @@ func (h *Handle) adjustHostSide(host Link, want Veth, bridge int) error {
 		if err := h.nl.LinkSetUp(device); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+	}
+	if want.Hairpin {
+		return h.setHairpin(want.Host)
+	}
+	return nil
+}
+
+func (h *Handle) setHairpin(name string) error {
+	index, err := h.index(name)
+	if err != nil {
+		return err
+	}
+	device := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
+	if err := h.nl.LinkSetHairpin(device, true); err != nil {
+		return fmt.Errorf("set hairpin mode: %w", err)
 	}
 	return nil
 }

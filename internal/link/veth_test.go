@@ -3,6 +3,7 @@ package link_test
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,6 +63,24 @@ func TestEnsureVeth_isMadeComplete(t *testing.T) {
 	ensureVeth(t, h, wantVeth())
 	if diff := cmp.Diff(before, mustLink(t, h, "onv1")); diff != "" {
 		t.Errorf("the second call changed it: %s", diff)
+	}
+}
+
+func TestEnsureVeth_hairpinModeIsSetAndRepaired(t *testing.T) {
+	t.Parallel()
+	ns, h := bridged(t)
+	want := wantVeth()
+	for _, tc := range []struct{ hairpin, want string }{{"", "off"}, {"on", "on"}, {"on", "on"}} {
+		want.Hairpin = tc.hairpin == "on"
+		ensureVeth(t, h, want)
+		if got := ns.Exec(t, "bridge", "-d", "link", "show", "dev", "onv1"); !strings.Contains(got, "hairpin "+tc.want) {
+			t.Errorf("hairpin %t: %s", want.Hairpin, got)
+		}
+	}
+	ns.Exec(t, "ip", "link", "set", "onv1", "nomaster") // which forgets it
+	ensureVeth(t, h, want)
+	if got := ns.Exec(t, "bridge", "-d", "link", "show", "dev", "onv1"); !strings.Contains(got, "hairpin on") {
+		t.Errorf("after a repair: %s", got)
 	}
 }
 

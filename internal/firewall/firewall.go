@@ -1,0 +1,234 @@
+// Package firewall sets the packet filter and address translation of ournet's
+// networks on the host.
+//
+// It owns one nftables table of the inet family and, where the host has an
+// iptables FORWARD chain, one chain of one rule and a jump to it there. It never
+// changes, moves or flushes what is not its own. It does not know what a container
+// is: it is told of bridges, subnets and published ports.
+//
+// # How it works
+//
+// Everything that grows is an element of a set or map: a network is an element of
+// a few sets, a published port is one element of one map. The rules themselves are
+// always the same 30, so a host with 1,000 published ports judges a packet as
+// quickly as one with none, and one more port is one small netlink message.
+//
+// nftables chains of several tables all see a packet, and a drop in any of them is
+// final, while an accept only ends the chain it is in. Isolation can therefore be
+// done in our table alone, but an accept cannot: the engine sets the policy of
+// iptables' FORWARD chain to DROP (moby, daemon/libnetwork/drivers/bridge,
+// setupIPForwarding). So our forward chain, which runs first, sets a bit of the
+// packet's mark on what it lets pass, one iptables rule accepts packets with that
+// bit, and our last chain takes it off again. The jump to that rule stands after
+// DOCKER-USER's, so what an administrator drops there stays dropped.
+//
+// Rejected: a rule per port in iptables (what the engine does: each change copies
+// the table); moving our chain before all others to accept (does not exist, see
+// above); changing the FORWARD policy (not ours).
+package firewall
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/ournet/ournet/internal/hostfs"
+)
+
+// Network is a bridge network.
+type Network struct {
+	// Bridge is the name of its device.
+	Bridge string
+	// Subnets are its addresses, IPv4 and IPv6.
+	Subnets []netip.Prefix
+	// Masquerade gives packets that leave by a device not of ours the host's address.
+	Masquerade bool
+	// ICC lets the containers of the network talk to each other.
+	ICC bool
+	// Internal networks have no way out and none in.
+	Internal bool
+}
+
+// Port is a published port: what comes to HostAddr and HostPort goes to Addr and
+// Port, which are on Bridge.
+type Port struct {
+	// Protocol is the IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
+	Protocol uint8
+	// HostAddr is an address of the host; unspecified means every one of its family.
+	HostAddr netip.Addr
+	HostPort uint16
+	// Addr is the container's address, of the same family.
+	Addr netip.Addr
+	Port uint16
+	// Bridge is the network that the container is on.
+	Bridge string
+}
+
+// State is all that the packet filter should know.
+type State struct {
+	Networks []Network
+	Ports    []Port
+	// EngineBridges are the devices of the engine's own bridge networks, to and
+	// from which ours are isolated.
+	EngineBridges []string
+}
+
+// Options are settings of a [Table]; the zero value is useful.
+type Options struct {
+	// Name is the name of the nftables table and, in capitals, the start of the
+	// iptables chain's. Instances on one host need different ones. Default "ournet".
+	Name string
+	// BinDir is where iptables-nft, iptables-legacy and their ip6tables are.
+	// Default "/usr/sbin".
+	BinDir string
+}
+
+// Table is our part of the host's packet filter. It is safe for concurrent use;
+// changes are made one after the other.
+//
+// It acts on the network namespace of the thread that calls it.
+type Table struct {
+	log  logrus.FieldLogger
+	name string
+	// turn has room for one: who holds the place may use the fields below. A
+	// channel, not a mutex, so that waiting ends with the context.
+	turn    chan struct{}
+	state   state
+	forward *forward
+}
+
+// New returns a table that wants nothing yet, without touching the host.
+//
+// It sets XTABLES_LOCKFILE in the environment of this process: iptables-legacy
+// replaces whole tables and guards that with /run/xtables.lock, and in the plugin
+// that is another file than the one that the engine's iptables locks. The nft
+// variant needs no lock.
+func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) (*Table, error) {
+	if opts.Name == "" {
+		opts.Name = "ournet"
+	}
+	if opts.BinDir == "" {
+		opts.BinDir = "/usr/sbin"
+	}
+	chain := chainName(opts.Name)
+	// 28 is XT_EXTENSION_MAXNAMELEN less the final zero.
+	if len(chain) > 28 {
+		return nil, fmt.Errorf("firewall name %q: iptables chain %s is longer than 28 bytes", opts.Name, chain)
+	}
+	lock := fs.Path("/run/xtables.lock")
+	if err := os.MkdirAll(path.Dir(lock), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of the iptables lock: %w", err)
+	}
+	if err := os.Setenv("XTABLES_LOCKFILE", lock); err != nil {
+		return nil, fmt.Errorf("set the iptables lock: %w", err)
+	}
+	return &Table{
+		log: log, name: opts.Name, turn: make(chan struct{}, 1), state: newState(),
+		forward: newForward(chain, opts.BinDir),
+	}, nil
+}
+
+// Set makes the packet filter exactly as wanted and returns what was not, one line
+// each. It asks the kernel first and writes nothing where that agrees. What it
+// changes in nftables it changes at once, in one transaction.
+func (t *Table) Set(ctx context.Context, want State) (changed []string, err error) {
+	s, err := stateFrom(want)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	t.state = s
+	return t.sync(ctx)
+}
+
+// AddNetwork adds a network, or replaces the one with the same bridge.
+func (t *Table) AddNetwork(ctx context.Context, n Network) error {
+	return t.change(ctx, "add network on "+n.Bridge, func(s *state) (delta, error) { return s.addNetwork(n) }, true)
+}
+
+// RemoveNetwork removes the network of that bridge; if there is none, that is fine.
+// Its published ports stay until they are removed.
+func (t *Table) RemoveNetwork(ctx context.Context, bridge string) error {
+	return t.change(ctx, "remove network on "+bridge, func(s *state) (delta, error) { return s.removeNetwork(bridge), nil }, false)
+}
+
+// AddPorts publishes ports, all in one transaction, in time that does not depend on
+// how many there are already. A port whose host port is published to another
+// container goes to the new one from now on.
+func (t *Table) AddPorts(ctx context.Context, ports ...Port) error {
+	return t.change(ctx, "add published ports", func(s *state) (delta, error) { return s.addPorts(ports) }, false)
+}
+
+// RemovePorts takes published ports back. A port that is not published, or whose
+// host port is published to another container by now, is left alone.
+func (t *Table) RemovePorts(ctx context.Context, ports ...Port) error {
+	return t.change(ctx, "remove published ports", func(s *state) (delta, error) { return s.removePorts(ports), nil }, false)
+}
+
+// SetEngineBridges says which devices are of the engine's own bridge networks.
+func (t *Table) SetEngineBridges(ctx context.Context, bridges []string) error {
+	return t.change(ctx, "set the engine's bridges", func(s *state) (delta, error) { return s.setEngineBridges(bridges), nil }, false)
+}
+
+// Remove takes everything of ours off the host: table, chain and jump. What the
+// table wanted is forgotten.
+func (t *Table) Remove(ctx context.Context) error {
+	if err := t.take(ctx); err != nil {
+		return err
+	}
+	defer t.leave()
+	t.state = newState()
+	if err := t.removeTable(); err != nil {
+		return err
+	}
+	return t.forward.remove()
+}
+
+// change changes what is wanted and sends the kernel the difference. If the kernel
+// does not take it, something else changed our table, and it is made right as a whole.
+func (t *Table) change(ctx context.Context, what string, f func(*state) (delta, error), forward bool) error {
+	if err := t.take(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer t.leave()
+	d, err := f(&t.state)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := t.apply(d); err != nil {
+		t.log.WithField("err", err).Debug("firewall change was refused; comparing all of it")
+		changed, serr := t.sync(ctx)
+		if serr != nil {
+			return fmt.Errorf("%s: %w", what, serr)
+		}
+		t.log.WithField("changed", changed).Warn("firewall repaired")
+		return nil
+	}
+	if forward {
+		if _, err := t.forward.ensure(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+func (t *Table) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case t.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the firewall: %w", ctx.Err())
+	}
+}
+
+func (t *Table) leave() { <-t.turn }

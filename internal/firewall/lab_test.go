@@ -1,0 +1,292 @@
+package firewall_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+
+	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/hostfs"
+	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/internal/netnstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lab is a host with bridge networks and containers, and a machine outside.
+type lab struct {
+	host, outside *netnstest.Namespace
+	// containers by name: the first letter is that of their network.
+	containers map[string]*netnstest.Namespace
+	table      *firewall.Table
+}
+
+// The addresses of the lab. Network n has 10.n.0.0/24 and fd00:n::/64, its bridge is
+// .1 and its containers .11, .12.
+const (
+	hostAddr     = "192.0.2.1"
+	outsideAddr  = "192.0.2.2"
+	hostAddr6    = "2001:db8::1"
+	outsideAddr6 = "2001:db8::2"
+)
+
+// networks of the lab by the letter of their containers.
+func networks() map[string]firewall.Network {
+	all := map[string]firewall.Network{
+		"a": {Bridge: "on-a", Masquerade: true, ICC: true},
+		"b": {Bridge: "on-b", Masquerade: true},
+		"c": {Bridge: "on-c", ICC: true},
+		"i": {Bridge: "on-i", ICC: true, Internal: true},
+	}
+	for letter, n := range all {
+		n.Subnets = []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/24", letter[0])),
+			netip.MustParsePrefix(fmt.Sprintf("fd00:%d::/64", letter[0])),
+		}
+		all[letter] = n
+	}
+	return all
+}
+
+func addr4(container string) string {
+	return fmt.Sprintf("10.%d.0.1%s", container[0], container[1:])
+}
+
+func addr6(container string) string {
+	return fmt.Sprintf("fd00:%d::1%s", container[0], container[1:])
+}
+
+func ports() []firewall.Port {
+	port := func(proto uint8, host string, hostPort uint16, to string) firewall.Port {
+		p := firewall.Port{Protocol: proto, HostAddr: netip.MustParseAddr(host), HostPort: hostPort, Port: 80, Bridge: "on-" + to[:1]}
+		p.Addr = netip.MustParseAddr(addr4(to))
+		if p.HostAddr.Is6() {
+			p.Addr = netip.MustParseAddr(addr6(to))
+		}
+		return p
+	}
+	return []firewall.Port{
+		port(6, "0.0.0.0", 8080, "a1"), port(6, hostAddr, 8081, "a1"), port(6, "127.0.0.1", 8082, "a1"),
+		port(6, "0.0.0.0", 8083, "b1"), port(17, "0.0.0.0", 8084, "a1"), port(6, "0.0.0.0", 8085, "c1"),
+		port(6, "::", 8080, "a1"), port(6, hostAddr6, 8081, "a1"), port(6, "0.0.0.0", 8086, "i1"),
+	}
+}
+
+func wantState() firewall.State {
+	s := firewall.State{Ports: ports(), EngineBridges: []string{"docker0"}}
+	for _, n := range networks() {
+		s.Networks = append(s.Networks, n)
+	}
+	return s
+}
+
+// newLab builds the lab, without any rules.
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	l := &lab{host: netnstest.New(t), outside: netnstest.New(t), containers: make(map[string]*netnstest.Namespace)}
+	netnstest.Pair(t, l.host, netnstest.Port{Name: "eth0", Addrs: []string{hostAddr + "/24", hostAddr6 + "/64"}},
+		l.outside, netnstest.Port{Name: "eth0", Addrs: []string{outsideAddr + "/24", outsideAddr6 + "/64"}})
+	l.sysctl(t, "net/ipv4/ip_forward", "1")
+	l.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	for letter, n := range networks() {
+		l.addNetwork(t, letter, n.Bridge, n.Internal)
+		// Someone outside who knows the subnets, and sends to them directly.
+		l.outside.Route(t, n.Subnets[0].String(), hostAddr)
+		l.outside.Route(t, n.Subnets[1].String(), hostAddr6)
+	}
+	l.addNetwork(t, "e", "docker0", false)
+	l.serve(t, l.outside)
+	l.host.Run(t, func() (err error) {
+		log := logrus.New()
+		log.SetOutput(t.Output())
+		l.table, err = firewall.New(log, hostfs.New("/"), firewall.Options{})
+		return err
+	})
+	return l
+}
+
+// addNetwork makes a bridge with two containers.
+func (l *lab) addNetwork(t *testing.T, letter, bridge string, internal bool) {
+	t.Helper()
+	l.host.Run(t, func() error {
+		h, err := link.New(hostfs.New("/"))
+		if err != nil {
+			return err
+		}
+		_, err = h.EnsureBridge(link.Bridge{Name: bridge, IPv6: true, Addrs: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.%d.0.1/24", letter[0])),
+			netip.MustParsePrefix(fmt.Sprintf("fd00:%d::1/64", letter[0])),
+		}})
+		for _, n := range []string{"1", "2"} {
+			v := link.Veth{Host: "v" + letter + n, Peer: "p" + letter + n, Bridge: bridge, Hairpin: true}
+			err = errors.Join(err, h.EnsureVeth(v))
+		}
+		return errors.Join(err, h.Close())
+	})
+	l.sysctl(t, "net/ipv4/conf/"+bridge+"/route_localnet", "1")
+	for _, n := range []string{"1", "2"} {
+		c := netnstest.New(t)
+		name := letter + n
+		c.Take(t, l.host, "p"+name, netnstest.Port{Name: "eth0", Addrs: []string{addr4(name) + "/24", addr6(name) + "/64"}})
+		// An internal network gives no default route; whoever sets one must not get out.
+		c.Route(t, "default", fmt.Sprintf("10.%d.0.1", letter[0]))
+		c.Route(t, "default", fmt.Sprintf("fd00:%d::1", letter[0]))
+		l.containers[name] = c
+		l.serve(t, c)
+	}
+}
+
+func (l *lab) sysctl(t *testing.T, key, value string) {
+	t.Helper()
+	l.host.Run(t, func() error { return hostfs.New("/").SetSysctl(key, value) })
+}
+
+// set gives the firewall the whole state.
+func (l *lab) set(t *testing.T, want firewall.State) []string {
+	t.Helper()
+	var changed []string
+	l.host.Run(t, func() (err error) {
+		changed, err = l.table.Set(t.Context(), want)
+		return err
+	})
+	return changed
+}
+
+func (l *lab) namespace(name string) *netnstest.Namespace {
+	switch name {
+	case "host":
+		return l.host
+	case "outside":
+		return l.outside
+	default:
+		return l.containers[name]
+	}
+}
+
+// serve starts a server at port 80 of TCP and UDP that tells each client what
+// address it came from.
+func (l *lab) serve(t *testing.T, ns *netnstest.Namespace) {
+	t.Helper()
+	l.serveAt(t, ns, "[::]:80")
+}
+
+func (l *lab) serveAt(t *testing.T, ns *netnstest.Namespace, addr string) {
+	t.Helper()
+	var (
+		tcp net.Listener
+		udp net.PacketConn
+	)
+	ns.Run(t, func() (err error) {
+		var lc net.ListenConfig
+		if tcp, err = lc.Listen(t.Context(), "tcp", addr); err != nil {
+			return err
+		}
+		udp, err = lc.ListenPacket(t.Context(), "udp", addr)
+		return err
+	})
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		if err := errors.Join(tcp.Close(), udp.Close()); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			conn, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			_, err = io.WriteString(conn, source(conn.RemoteAddr()))
+			if err = errors.Join(err, conn.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Go(func() {
+		buf := make([]byte, 16)
+		for {
+			_, from, err := udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if _, err := udp.WriteTo([]byte(source(from)), from); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func source(a net.Addr) string {
+	return netip.MustParseAddrPort(a.String()).Addr().Unmap().String()
+}
+
+// blocked is what reach returns when nothing answers.
+const blocked = "blocked"
+
+// reach connects from a namespace and returns the source that the server saw.
+func (l *lab) reach(ctx context.Context, from, to string, patience time.Duration) (string, error) {
+	network, addr, ok := strings.Cut(to, " ")
+	if !ok {
+		network, addr = "tcp", to
+	}
+	seen := blocked
+	err := l.namespace(from).Do(func() error {
+		d := net.Dialer{Timeout: patience}
+		conn, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil //nolint:nilerr // not to get through is an answer
+		}
+		if _, err := conn.Write([]byte("?")); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		buf := make([]byte, 64)
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		if n, err := conn.Read(buf); err == nil {
+			seen = string(buf[:n])
+		}
+		return conn.Close()
+	})
+	return seen, err
+}
+
+// An answer comes in less than a millisecond, but on a busy machine its reader may
+// wait for its turn. What is dropped never comes; TCP tries again after a second.
+const (
+	patienceForAnswer  = 10 * time.Second
+	patienceForSilence = 800 * time.Millisecond
+)
+
+// check is one connection and the source that the server should see.
+type check struct{ from, to, want string }
+
+// checkAll tries all connections at once.
+func (l *lab) checkAll(t *testing.T, checks []check) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, c := range checks {
+		wg.Go(func() {
+			patience := patienceForAnswer
+			if c.want == blocked {
+				patience = patienceForSilence
+			}
+			got, err := l.reach(t.Context(), c.from, c.to, patience)
+			if err != nil || got != c.want {
+				t.Errorf("%s to %s: got %s, %v; want %s", c.from, c.to, got, err, c.want)
+			}
+		})
+	}
+	wg.Wait()
+}
