@@ -1,0 +1,24 @@
+package ipam
+
+import "errors"
+
+// Sentinel errors; test them with [errors.Is]. Their text is completed with
+// names and a remedy where they are wrapped.
+var (
+	// ErrRequest says that a request cannot be met as it is written.
+	ErrRequest = errors.New("invalid request")
+	// ErrSpace says that an address space is not ournet's.
+	ErrSpace = errors.New("unknown address space")
+	// ErrNoPool says that a pool is not known.
+	ErrNoPool = errors.New("no such address pool")
+	// ErrOverlap says that a subnet overlaps one that is in use.
+	ErrOverlap = errors.New("overlaps")
+	// ErrNoSubnet says that no subnet is left to choose from.
+	ErrNoSubnet = errors.New("no free subnet left")
+	// ErrInUse says that an address or a pool belongs to someone else.
+	ErrInUse = errors.New("in use")
+	// ErrExhausted says that a pool has no free address left.
+	ErrExhausted = errors.New("no free address left")
+	// ErrNotLeased says that an address to be bound is not leased.
+	ErrNotLeased = errors.New("not leased")
+)

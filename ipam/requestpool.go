@@ -1,0 +1,193 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/ournet/ournet/internal/store"
+)
+
+// RequestPool reserves a subnet and returns its id. It is durable on return.
+//
+// Without a subnet each request gets another one, out of the blocks, that
+// overlaps neither a pool nor a route of this host; an engine repeats such a
+// request until it likes the answer. With a subnet, the repeated request for a
+// pool that no network has yet gets the same pool; everything else that overlaps
+// is [ErrOverlap].
+func (m *Manager) RequestPool(ctx context.Context, req PoolRequest) (PoolID, netip.Prefix, error) {
+	if err := checkPoolRequest(req); err != nil {
+		return "", netip.Prefix{}, fmt.Errorf("request address pool: %w", err)
+	}
+	all, err := m.routes()
+	if err != nil {
+		return "", netip.Prefix{}, fmt.Errorf("request address pool: list this host's routes: %w", err)
+	}
+	routes := slices.DeleteFunc(slices.Clone(all), isDefault)
+	for {
+		p, wait, err := m.reservePool(req, routes)
+		if err == nil && wait != nil {
+			err = await(ctx, wait)
+			if err == nil {
+				continue
+			}
+		}
+		if err == nil && p.isNew {
+			err = m.writePool(ctx, p)
+		}
+		if err != nil {
+			return "", netip.Prefix{}, fmt.Errorf("request address pool: %w", err)
+		}
+		return p.id, p.Subnet, nil
+	}
+}
+
+func checkPoolRequest(req PoolRequest) error {
+	if req.Space != SpaceHost {
+		return fmt.Errorf("%w %q: the only one is %q", ErrSpace, req.Space, SpaceHost)
+	}
+	if !req.Subnet.IsValid() {
+		if req.Range.IsValid() {
+			return fmt.Errorf("%w: range %s without a subnet; give the network a --subnet", ErrRequest, req.Range)
+		}
+		return nil
+	}
+	if err := checkSubnet(req.Subnet, req.V6); err != nil {
+		return err
+	}
+	return checkRange(req.Range, req.Subnet)
+}
+
+// isDefault also takes 0.0.0.0/1 and 128.0.0.0/1 for default routes: VPNs set
+// both halves to overrule the default route without replacing it.
+func isDefault(p netip.Prefix) bool { return p.Bits() <= 1 }
+
+// poolGrant is a pool for a request; if isNew it is to be written first.
+type poolGrant struct {
+	*pool
+
+	isNew bool
+}
+
+func (m *Manager) reservePool(req PoolRequest, routes []netip.Prefix) (g poolGrant, wait <-chan struct{}, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	r := poolRecord{
+		Version: recordVersion, Subnet: req.Subnet, Range: req.Range,
+		Options: maps.Clone(req.Options), Created: now.UTC().Round(0),
+	}
+	if !req.Subnet.IsValid() {
+		r.Auto = true
+		if r.Subnet, wait, err = m.freeSubnetLocked(req.V6, routes); err != nil || wait != nil {
+			return poolGrant{}, wait, err
+		}
+	} else if g, wait, err = m.matchLocked(r, routes); g.pool != nil || wait != nil || err != nil {
+		return g, wait, err
+	}
+	p := newPool(NewPoolID(SpaceHost, r.Subnet), r, now)
+	p.writing = make(chan struct{})
+	m.pools[p.id] = p
+	return poolGrant{pool: p, isNew: true}, nil, nil
+}
+
+// matchLocked compares a request for a given subnet with what there is. It
+// returns the pool of the same request, something to wait for, an error, or none
+// of these if nothing is in the way.
+func (m *Manager) matchLocked(r poolRecord, routes []netip.Prefix) (g poolGrant, wait <-chan struct{}, err error) {
+	for _, id := range slices.Sorted(maps.Keys(m.pools)) {
+		p := m.pools[id]
+		switch {
+		case !p.Subnet.Overlaps(r.Subnet):
+			continue
+		case p.writing != nil:
+			return poolGrant{}, p.writing, nil
+		case p.network == "" && p.sameRequest(r):
+			p.since, p.released = m.now(), false
+			if _, unsure := m.strays[poolKey(p.Subnet)]; unsure {
+				p.writing = make(chan struct{})
+				return poolGrant{pool: p, isNew: true}, nil, nil
+			}
+			return poolGrant{pool: p}, nil, nil
+		default:
+			return poolGrant{}, nil, p.overlapError(r)
+		}
+	}
+	if other, found := overlapping(r.Subnet, m.foreign); found {
+		return poolGrant{}, nil, fmt.Errorf("subnet %s %w the pool %s, which a newer version of ournet made", r.Subnet, ErrOverlap, other)
+	}
+	if route, found := overlapping(r.Subnet, routes); found {
+		return poolGrant{}, nil, fmt.Errorf("subnet %s %w the route to %s that this host has; "+
+			"choose another --subnet, or remove that route", r.Subnet, ErrOverlap, route)
+	}
+	return poolGrant{}, nil, nil
+}
+
+func (p *pool) overlapError(r poolRecord) error {
+	switch {
+	case p.network != "":
+		return fmt.Errorf("subnet %s %w the subnet %s of network %s; choose another --subnet", r.Subnet, ErrOverlap, p.Subnet, short(p.network))
+	case p.Subnet == r.Subnet && !p.Auto:
+		return fmt.Errorf("subnet %s %w the same subnet of a network that is just being made with other settings "+
+			"(range %s, options %v); try again in a minute", r.Subnet, ErrOverlap, orNone(p.Range), p.Options)
+	default:
+		return fmt.Errorf("subnet %s %w the subnet %s of a network that is just being made; choose another --subnet", r.Subnet, ErrOverlap, p.Subnet)
+	}
+}
+
+func orNone(p netip.Prefix) string {
+	if !p.IsValid() {
+		return "none"
+	}
+	return p.String()
+}
+
+// freeSubnetLocked returns the first subnet of the blocks that is free.
+func (m *Manager) freeSubnetLocked(v6 bool, routes []netip.Prefix) (netip.Prefix, <-chan struct{}, error) {
+	taken := slices.Concat(routes, m.foreign)
+	var wait <-chan struct{}
+	for _, p := range m.pools {
+		taken = append(taken, p.Subnet)
+		if p.writing != nil {
+			wait = p.writing
+		}
+	}
+	var tried []string
+	for _, b := range m.blocks {
+		if b.Base.Addr().Is6() != v6 {
+			continue
+		}
+		if subnet, ok := b.free(taken); ok {
+			return subnet, nil, nil
+		}
+		tried = append(tried, b.String())
+	}
+	if wait != nil { // a pool on its way in or out may yet leave its subnet
+		return netip.Prefix{}, wait, nil
+	}
+	return netip.Prefix{}, nil, fmt.Errorf("%w in %s: each overlaps a network or a route of this host; "+
+		"give the network a --subnet, or the plugin more in DEFAULT_ADDRESS_POOLS", ErrNoSubnet, strings.Join(tried, ";"))
+}
+
+// writePool makes a reserved pool durable, or takes it back.
+func (m *Manager) writePool(ctx context.Context, g poolGrant) error {
+	value, err := encode(g.poolRecord)
+	if err == nil {
+		_, err = m.kv.Apply(ctx, store.Set(poolKey(g.Subnet), value))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.settleLocked(poolKey(g.Subnet), stray{pool: g.id}, err)
+	if err != nil && !known { // one that was known before stays
+		delete(m.pools, g.id)
+	}
+	close(g.writing)
+	g.writing = nil
+	if err != nil {
+		return fmt.Errorf("write pool %s: %w", g.Subnet, err)
+	}
+	return nil
+}
