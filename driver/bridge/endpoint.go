@@ -1,0 +1,41 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ournet/ournet/driver"
+)
+
+// dstPrefix is what interfaces in a container are called, before their number.
+const dstPrefix = "eth"
+
+// Join makes the endpoint's veth pair: one end a port of the bridge, the other
+// for the engine to move into the sandbox.
+func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
+	if err := d.dev.EnsureVeth(wantVeth(n, ep)); err != nil {
+		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
+	}
+	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: dstPrefix}
+	if n.Internal {
+		// The engine would set any gateway we named as the default route.
+		return att, nil
+	}
+	if ep.Address.IsValid() {
+		att.Gateway = n.Gateway(ep.Address.Addr())
+	}
+	if ep.AddressIPv6.IsValid() {
+		att.GatewayIPv6 = n.Gateway(ep.AddressIPv6.Addr())
+	}
+	return att, nil
+}
+
+// Leave removes the veth pair; its other end goes with it, wherever it is. The
+// engine would move that end back to the host first if we let it; it only logs
+// that it is gone.
+func (d *Driver) Leave(_ context.Context, _ driver.Network, ep driver.Endpoint) error {
+	if err := d.dev.Delete(hostSide(ep.ID)); err != nil {
+		return fmt.Errorf("remove the interface of endpoint %s: %w", ep.ID.Short(), err)
+	}
+	return nil
+}

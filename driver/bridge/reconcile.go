@@ -1,0 +1,162 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/link"
+)
+
+// engineBridge matches the bridges that the engine's built-in driver makes
+// (daemon/libnetwork/drivers/bridge, "br-" and 12 digits of the network's id).
+var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12})$`)
+
+// Reconcile brings bridges, interfaces, rules and held ports to what want says.
+//
+// An interface whose container is gone is not made again: its other end went
+// with the container's namespace, and the engine makes a new endpoint for the
+// next start.
+func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached) ([]string, error) {
+	var (
+		repairs []string
+		errs    []error
+	)
+	note := func(did []string, err error) {
+		repairs = append(repairs, did...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, a := range want {
+		note(d.repairDevice(a.Network))
+	}
+	links, err := d.dev.Links()
+	if err != nil {
+		return repairs, errors.Join(append(errs, fmt.Errorf("list devices: %w", err))...)
+	}
+	note(d.repairInterfaces(want, links))
+	note(d.removeOrphans(want, links))
+	note(d.rules.Set(ctx, wantState(want, links)))
+	note(nil, d.repairHolds(want))
+	return repairs, errors.Join(errs...)
+}
+
+func (d *Driver) repairDevice(n driver.Network) ([]string, error) {
+	got, err := d.ensureDevice(n)
+	if err != nil {
+		return nil, fmt.Errorf("network %s: %w", n.ID.Short(), err)
+	}
+	switch {
+	case got.Created:
+		return []string{fmt.Sprintf("bridge %s of network %s was missing", bridgeName(n), n.ID.Short())}, nil
+	case got.Changed:
+		return []string{fmt.Sprintf("bridge %s of network %s was changed", bridgeName(n), n.ID.Short())}, nil
+	}
+	return nil, nil
+}
+
+// repairInterfaces puts host sides that are still there back on their bridge.
+func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]string, error) {
+	byName := make(map[string]link.Link, len(links))
+	for _, l := range links {
+		byName[l.Name] = l
+	}
+	var (
+		repairs []string
+		errs    []error
+	)
+	for _, a := range want {
+		for _, ep := range a.Endpoints {
+			l, ok := byName[hostSide(ep.ID)]
+			if !ok || l.Master == bridgeName(a.Network) && l.Up {
+				continue
+			}
+			if err := d.dev.EnsureVeth(wantVeth(a.Network, ep)); err != nil {
+				errs = append(errs, fmt.Errorf("put %s back on its bridge: %w", l.Name, err))
+				continue
+			}
+			repairs = append(repairs, fmt.Sprintf("interface %s was off bridge %s", l.Name, bridgeName(a.Network)))
+		}
+	}
+	return repairs, errors.Join(errs...)
+}
+
+// removeOrphans removes bridges that carry this instance's alias, and ports on
+// our bridges that carry our names, which no record wants.
+func (d *Driver) removeOrphans(want []driver.Attached, links []link.Link) ([]string, error) {
+	wanted := make(map[string]bool)
+	ours := make(map[string]bool)
+	for _, a := range want {
+		wanted[bridgeName(a.Network)] = true
+		ours[bridgeName(a.Network)] = true
+		for _, ep := range a.Endpoints {
+			wanted[hostSide(ep.ID)] = true
+		}
+	}
+	var orphans []string
+	for _, l := range links {
+		if l.Kind == "bridge" && strings.HasPrefix(l.Alias, d.aliasPrefix()) && !wanted[l.Name] {
+			ours[l.Name] = true
+			orphans = append(orphans, l.Name)
+		}
+	}
+	for _, l := range links {
+		if l.Kind == "veth" && ours[l.Master] && strings.HasPrefix(l.Name, hostPrefix) && !wanted[l.Name] {
+			orphans = append(orphans, l.Name)
+		}
+	}
+	var (
+		repairs []string
+		errs    []error
+	)
+	for _, name := range orphans {
+		if err := d.dev.Delete(name); err != nil {
+			errs = append(errs, fmt.Errorf("remove orphan %s: %w", name, err))
+			continue
+		}
+		repairs = append(repairs, fmt.Sprintf("device %s was left over", name))
+	}
+	return repairs, errors.Join(errs...)
+}
+
+// repairHolds takes the host ports again that the records say are published: a
+// new process holds none.
+func (d *Driver) repairHolds(want []driver.Attached) error {
+	var errs []error
+	for _, a := range want {
+		for _, ep := range a.Endpoints {
+			for _, b := range ep.Published {
+				if err := d.ports.Ensure(uint8(b.Protocol), b.HostAddr, b.HostPort); err != nil {
+					errs = append(errs, fmt.Errorf("endpoint %s: hold %s: %w", ep.ID.Short(), b, err))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// wantState says what the packet filter should hold as a whole.
+func wantState(want []driver.Attached, links []link.Link) firewall.State {
+	var s firewall.State
+	ours := make(map[string]bool)
+	for _, a := range want {
+		ours[bridgeName(a.Network)] = true
+		s.Networks = append(s.Networks, wantRules(a.Network))
+		for _, ep := range a.Endpoints {
+			s.Ports = append(s.Ports, wantPorts(a.Network, ep)...)
+		}
+	}
+	for _, l := range links {
+		if l.Kind == "bridge" && !ours[l.Name] && engineBridge.MatchString(l.Name) {
+			s.EngineBridges = append(s.EngineBridges, l.Name)
+		}
+	}
+	slices.Sort(s.EngineBridges)
+	return s
+}
