@@ -86,7 +86,7 @@ func Load(getenv func(string) string) (Config, error) {
 
 // Env returns the names of all environment variables that [Load] reads.
 func Env() []string {
-	var names []string
+	names := make([]string, 0, len(settings()))
 	for _, s := range settings() {
 		names = append(names, s.env)
 	}

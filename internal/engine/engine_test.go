@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,8 +39,7 @@ type fakeEngine struct {
 // newFakeEngine returns an engine that is not running yet.
 func newFakeEngine(t *testing.T, version string) *fakeEngine {
 	t.Helper()
-	// t.TempDir has the test's name in it, too long for a socket.
-	root, err := os.MkdirTemp("", "engine")
+	root, err := os.MkdirTemp("", "engine") //nolint:usetesting // t.TempDir has the test's name in it, too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,9 @@ func (e *fakeEngine) stop() {
 	if err := server.Close(); err != nil {
 		e.t.Errorf("close fake engine: %v", err)
 	}
-	<-served
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		e.t.Errorf("fake engine: %v", err)
+	}
 }
 
 func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -64,7 +64,7 @@ func (c *Client) Watch(ctx context.Context, heard func(Event)) error {
 			heard(ev)
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		log := c.log.WithError(err)
 		if failures == 0 {

@@ -1,0 +1,176 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/engine"
+	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/ipam"
+)
+
+const (
+	// sweepEvery is how often everything is compared, whether or not anything
+	// was heard.
+	sweepEvery = 30 * time.Second
+	// sweepGap is the least time between two sweeps, so that a burst of events
+	// makes one.
+	sweepGap = time.Second
+	// sweepTimeout bounds one sweep.
+	sweepTimeout = 10 * time.Second
+)
+
+// engineView is what the keeper asks of the engine, never inside a verb.
+type engineView interface {
+	Networks(ctx context.Context) (map[string]engine.Network, error)
+	Watch(ctx context.Context, heard func(engine.Event)) error
+}
+
+// linkWatcher tells of devices that come and go.
+type linkWatcher interface {
+	Watch(ctx context.Context) (<-chan link.Event, error)
+}
+
+// keeper keeps records, addresses, kernel and engine in agreement: at start, when
+// something is heard, and every [sweepEvery].
+type keeper struct {
+	log       logrus.FieldLogger
+	networks  *driver.Registry
+	addresses *ipam.Manager
+	verbs     *networkVerbs // what the engine forgot is deleted the way it would have
+	devices   linkWatcher
+	engine    engineView
+
+	missing missing // owned by run's goroutine
+}
+
+// start brings the kernel to what the records say before the first verb.
+func (k *keeper) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	aerr := k.addresses.Adopt(ctx, liveNetworks(k.networks.All()))
+	did, err := k.networks.Reconcile(ctx)
+	for _, what := range did {
+		// After a boot nothing is there, so this is no surprise yet.
+		k.log.Info("set up: " + what)
+	}
+	return errors.Join(aerr, err)
+}
+
+// run sweeps until ctx ends.
+func (k *keeper) run(ctx context.Context) error {
+	nudge := make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case nudge <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+	links, err := k.devices.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch devices: %w", err)
+	}
+	watched := make(chan error, 1)
+	go func() {
+		watched <- k.engine.Watch(ctx, func(engine.Event) { poke() })
+	}()
+	defer func() { <-watched }()
+
+	tick := time.NewTimer(sweepEvery)
+	defer tick.Stop()
+	var gap <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev, ok := <-links:
+			if !ok {
+				links = nil // only when ctx ends
+			} else if ev.Resync || ev.Kind == "bridge" {
+				poke()
+			}
+			continue
+		case <-nudge:
+			if gap == nil {
+				gap = time.After(sweepGap)
+			}
+			continue
+		case <-gap:
+		case <-tick.C:
+		}
+		gap = nil
+		tick.Reset(sweepEvery)
+		k.sweep(ctx)
+	}
+}
+
+// sweep compares everything once. What fails is logged and tried again next time.
+func (k *keeper) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	if err := k.forget(ctx); err != nil && ctx.Err() == nil {
+		k.log.WithError(err).Debug("the engine was not asked what it still knows")
+	}
+	if err := k.repair(ctx); err != nil {
+		k.log.WithError(err).Error("sweep")
+	}
+	reclaimed, err := k.addresses.Sweep(ctx)
+	for _, what := range reclaimed {
+		k.log.Warn("reclaimed " + what)
+	}
+	if err != nil {
+		k.log.WithError(err).Error("sweep addresses")
+	}
+}
+
+func (k *keeper) repair(ctx context.Context) error {
+	repairs, err := k.networks.Reconcile(ctx)
+	for _, what := range repairs {
+		k.log.Warn("repaired: " + what)
+	}
+	return err
+}
+
+// forget removes what the engine no longer knows. The engine forgets networks
+// and endpoints without a word while the plugin does not answer.
+func (k *keeper) forget(ctx context.Context) error {
+	view, err := k.engine.Networks(ctx)
+	if err != nil {
+		return err
+	}
+	all := k.networks.All()
+	gone := k.missing.judge(all, view, time.Now())
+	var errs []error
+	for _, ep := range gone.endpoints {
+		k.log.WithField("endpoint", ep.ID.Short()).Warn("endpoint removed: the engine no longer knows it")
+		errs = append(errs, k.verbs.dropEndpoint(ctx, ep.Network, ep.ID))
+	}
+	for _, id := range gone.networks {
+		k.log.WithField("network", id.Short()).Warn("network removed: the engine no longer knows it")
+		errs = append(errs, k.verbs.dropNetwork(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+// liveNetworks says which pools and addresses the records are bound to.
+func liveNetworks(records []driver.Attached) []ipam.LiveNetwork {
+	live := make([]ipam.LiveNetwork, 0, len(records))
+	for _, a := range records {
+		ln := ipam.LiveNetwork{
+			Network:   string(a.Network.ID),
+			Pools:     ownPools(a.Network),
+			Endpoints: make(map[string][]netip.Addr, len(a.Endpoints)),
+		}
+		for _, ep := range a.Endpoints {
+			ln.Endpoints[string(ep.ID)] = ep.Addrs()
+		}
+		live = append(live, ln)
+	}
+	return live
+}
