@@ -1,0 +1,199 @@
+# Everything works from a fresh clone on Debian 12 with Go 1.26, git and make:
+# what else is needed is set up on the way, under .cache and by apt-get.
+# `make help` lists what there is to make.
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CACHE := $(CURDIR)/.cache
+BUILD := $(CURDIR)/build
+STAMPS := $(CACHE)/stamps
+HOST_ARCH := $(shell go env GOARCH)
+ifeq ($(HOST_ARCH),)
+$(error Go 1.26 is needed: https://go.dev/dl)
+endif
+
+# What to build for: amd64 or arm64.
+ARCH ?= $(HOST_ARCH)
+# What the plugin is called in an engine and a registry.
+PLUGIN ?= ournet/ournet
+TAG ?= dev
+# What `make lab` makes.
+HOSTS ?= 3
+ENGINE ?= 29
+# How long `make fuzz` runs each target.
+FUZZTIME ?= 10s
+# Which tests `make lab-test` and `make e2e` run.
+RUN ?= .
+
+# Stamping the commit would fail in a clone of another user's, and makes builds differ.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+export CACHE
+# Where tests and the lab find engines and the plugin.
+export OURNET_CACHE := $(CACHE)
+export OURNET_BUILD := $(BUILD)
+
+# Test programs that make namespaces need root; they are built without it.
+ifneq ($(shell id -u),0)
+AS_ROOT := -exec 'sudo -E env PATH=$(PATH)'
+endif
+
+# ---- using it
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: packages-demo engine-20.10 plugin ## show it working: two containers on an ournet network, on a private host
+	@go run $(AS_ROOT) ./test/demo
+
+.PHONY: lab
+lab: packages engines plugin ## leave HOSTS=3 private hosts running ENGINE=29 or 20.10
+	@go run $(AS_ROOT) ./test/lab/cmd/lab up -hosts $(HOSTS) -engine $(ENGINE) -plugin $(PLUGIN_DIR)
+
+.PHONY: lab-down
+lab-down: ## remove what `make lab` made
+	@go run $(AS_ROOT) ./test/lab/cmd/lab down
+
+.PHONY: install
+install: plugin ## create and enable the plugin in this machine's own engine
+	@tools/install.sh $(PLUGIN):$(TAG) $(PLUGIN_DIR)
+
+.PHONY: push
+push: plugin ## push PLUGIN=ournet/ournet TAG=dev to its registry
+	@tools/push.sh $(PLUGIN):$(TAG) $(PLUGIN_DIR)
+
+# ---- building it
+
+BINARY := $(BUILD)/bin/$(ARCH)/ournet
+ROOTFS := $(CACHE)/rootfs-$(ARCH)
+PLUGIN_DIR := $(BUILD)/plugin-$(ARCH)
+SOURCES := go.mod go.sum $(shell find cmd plugin driver ipam internal -name '*.go' ! -name '*_test.go')
+
+.PHONY: build
+build: $(BINARY) ## build the static binary for ARCH=amd64 or arm64
+	@install -p $(BINARY) $(BUILD)/bin/ournet
+
+$(BINARY): $(SOURCES)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o $@ ./cmd/ournet
+	@touch $@
+
+.PHONY: plugin
+plugin: $(PLUGIN_DIR)/config.json ## make build/plugin-ARCH: rootfs and config.json
+
+$(ROOTFS)/.stamp: tools/rootfs.sh tools/debs.sh
+	@tools/step.sh "root file system for $(ARCH) out of Debian's packages" tools/rootfs.sh $(ARCH) $(ROOTFS)/rootfs
+	@touch $@
+
+$(PLUGIN_DIR)/config.json: config.json $(BINARY) $(ROOTFS)/.stamp
+	@rm -rf $(PLUGIN_DIR)
+	@mkdir -p $(PLUGIN_DIR)
+	@cp -a $(ROOTFS)/rootfs $(PLUGIN_DIR)/rootfs
+	@install -m 755 $(BINARY) $(PLUGIN_DIR)/rootfs/ournet
+	@cp config.json $@
+	@echo "    $(PLUGIN_DIR): $$(du -sh $(PLUGIN_DIR)/rootfs | cut -f 1)"
+
+.PHONY: plugin-docker
+plugin-docker: ## the same through the Dockerfile, for those who have an engine and a registry
+	@rm -rf $(PLUGIN_DIR)
+	@mkdir -p $(PLUGIN_DIR)
+	docker buildx build --platform linux/$(ARCH) --output type=local,dest=$(PLUGIN_DIR)/rootfs .
+	@cp config.json $(PLUGIN_DIR)/config.json
+
+# ---- testing it
+
+# What runs on real engines is tested on its own, last.
+UNIT = $(shell go list ./... | grep -v -e /test/)
+
+.PHONY: test
+test: setup plugin check unit ## set up, then run everything: lint, unit, kernel, fuzz, lab and end-to-end tests
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+	@$(MAKE) --no-print-directory lab-test e2e
+
+.PHONY: check
+check: tools ## formatting, go.mod, lint, known vulnerabilities
+	@echo '==> go mod tidy'
+	@go mod tidy -diff
+	@echo '==> golangci-lint'
+	@$(CACHE)/bin/golangci-lint run
+	@echo '==> govulncheck'
+	@tools/vuln.sh
+
+.PHONY: unit
+unit: packages ## unit and kernel tests with the race detector
+	@echo '==> unit and kernel tests'
+	@go test $(AS_ROOT) -race -shuffle=on $(UNIT)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME=10s
+	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: lab-test
+lab-test: packages engines plugin ## tests of the lab itself; RUN=pattern chooses
+	@echo '==> tests of the lab'
+	@go test $(AS_ROOT) -count=1 -v -timeout 10m -run '$(RUN)' ./test/lab/...
+
+.PHONY: e2e
+e2e: packages engines registry plugin ## end-to-end tests on both engines; RUN=pattern chooses
+	@echo '==> end-to-end tests'
+	@go test $(AS_ROOT) -count=1 -v -timeout 40m -run '$(RUN)' ./test/e2e/...
+
+.PHONY: bench
+bench: packages engines plugin ## measure attach latency beside the built-in bridge
+	@go run $(AS_ROOT) ./test/bench
+
+.PHONY: fmt
+fmt: tools ## format the code
+	@$(CACHE)/bin/golangci-lint fmt
+
+# ---- what has to be there
+
+.PHONY: setup
+setup: packages engines registry tools ## all set-up that the tests need
+
+.PHONY: packages-demo packages
+packages-demo:
+	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2
+
+packages:
+	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2 \
+		nftables conntrack iperf3 gcc libc6-dev libseccomp-dev pkg-config
+
+.PHONY: engines engine-20.10 engine-29 registry tools
+engines: engine-20.10 engine-29
+engine-20.10: $(STAMPS)/engine-20.10
+engine-29: $(addprefix $(STAMPS)/,containerd runc engine cli docker-init)
+registry: $(STAMPS)/registry
+tools: $(STAMPS)/lint
+
+$(STAMPS)/engine-20.10: tools/engine-20.10.sh tools/debs.sh
+	@tools/step.sh "Docker Engine 20.10 out of Debian's packages" tools/engine-20.10.sh $(CACHE)/engine-20.10/bin
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/docker-init: $(STAMPS)/engine-20.10
+	@mkdir -p $(CACHE)/engine-29/bin
+	@install $(CACHE)/engine-20.10/bin/docker-init $(CACHE)/engine-29/bin/
+	@touch $@
+
+# $(call go-tool,MODULE,FOLDER,WHAT,FLAGS) builds all tools of tools/MODULE/go.mod into the folder.
+define go-tool
+$(STAMPS)/$(1): tools/$(1)/go.mod tools/$(1)/go.sum | packages
+	@mkdir -p $(CACHE)/$(2) $$(@D)
+	@tools/step.sh "build $(3) from source" env $(4) go build -C tools/$(1) -trimpath $(5) -o $(CACHE)/$(2)/ tool
+	@touch $$@
+endef
+$(eval $(call go-tool,containerd,engine-29/bin,containerd and its shim,CGO_ENABLED=0,-ldflags '-s -w'))
+$(eval $(call go-tool,runc,engine-29/bin,runc,CGO_ENABLED=1,-tags seccomp -ldflags '-s -w'))
+$(eval $(call go-tool,engine,engine-29/bin,Docker Engine 29,CGO_ENABLED=0,-ldflags '-s -w'))
+$(eval $(call go-tool,registry,bin,a registry,CGO_ENABLED=0,-ldflags '-s -w'))
+$(eval $(call go-tool,lint,bin,golangci-lint and govulncheck,CGO_ENABLED=0,-ldflags '-s -w'))
+# Having no go.mod of its own, the CLI would be compiled as Go 1.16 is.
+$(eval $(call go-tool,cli,engine-29/bin,the Docker CLI,CGO_ENABLED=0,-gcflags=github.com/docker/cli/...=-lang=go1.26 \
+	-ldflags '-s -w -X github.com/docker/cli/cli/version.Version=$(shell sed -nE 's,.*github.com/docker/cli v([^+]*).*,\1,p' tools/cli/go.mod)'))
+
+.PHONY: clean
+clean: ## remove what was built; `rm -rf .cache` removes the set-up as well
+	rm -rf $(BUILD)
