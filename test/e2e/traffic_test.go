@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/ournet/ournet/test/lab"
+)
+
+// reaches asserts that the container's ping to target, a name or an address, is
+// answered.
+func (h *host) reaches(container, target string) {
+	h.Helper()
+	if out, err := h.Docker(h.ctx, "exec", container, "ping", "-c", "1", "-W", "2", target); err != nil {
+		h.Errorf("%s does not reach %s: %v\n%s", container, target, err, out)
+	}
+}
+
+// reachesNot asserts that the container's ping to target is not answered.
+func (h *host) reachesNot(container, target string) {
+	h.Helper()
+	if out, err := h.Docker(h.ctx, "exec", container, "ping", "-c", "1", "-W", "1", target); err == nil {
+		h.Errorf("%s reaches %s, which it must not:\n%s", container, target, out)
+	}
+}
+
+// badAddress asserts that the container cannot resolve the name.
+func (h *host) badAddress(container, name string) {
+	h.Helper()
+	h.refuses("docker exec "+container+" ping -c 1 -W 1 "+name, "bad address")
+}
+
+// outside returns the address and port of the server outside.
+func (h *host) outside() string {
+	return net.JoinHostPort(h.lab.Outside.Address().String(), outsidePort)
+}
+
+// seenOutside returns the address that the server outside sees when the container
+// calls it.
+func (h *host) seenOutside(container, protocol string) string {
+	h.Helper()
+	return hostOf(h, h.docker("exec", container, "probe", "who", protocol, h.outside()))
+}
+
+// calledFromOutside returns the address that the server at address sees when the
+// outside calls it. The server may be about to start.
+func (h *host) calledFromOutside(protocol, address string) string {
+	h.Helper()
+	return h.called(h.lab.Outside, protocol, address)
+}
+
+// called is calledFromOutside for any machine.
+func (h *host) called(from *lab.Machine, protocol, address string) string {
+	h.Helper()
+	probe, err := h.lab.Probe(h.ctx)
+	if err != nil {
+		h.Fatal(err)
+	}
+	var seen string
+	ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+	defer cancel()
+	err = lab.Poll(ctx, "an answer of "+address, func() error {
+		var err error
+		seen, err = from.Exec(h.ctx, probe, "who", "-timeout", "1s", protocol, address)
+		return err
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return hostOf(h, seen)
+}
+
+// deaf asserts that nobody answers the machine's call to address.
+func (h *host) deaf(from *lab.Machine, protocol, address string) {
+	h.Helper()
+	probe, err := h.lab.Probe(h.ctx)
+	if err != nil {
+		h.Fatal(err)
+	}
+	if seen, err := from.Exec(h.ctx, probe, "who", "-timeout", "1s", protocol, address); err == nil {
+		h.Errorf("%s answers %s, which it must not (it saw %s)", address, from.Name, seen)
+	}
+}
+
+// routeFromOutside lets the outside send to a subnet through the host, as a router
+// with a static route would; it ends with the test.
+func (h *host) routeFromOutside(subnet string) {
+	h.Helper()
+	argv := []string{"ip", "route", "replace", subnet, "via", h.Address().String()}
+	if _, err := h.lab.Outside.Exec(h.ctx, argv...); err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() {
+		if _, err := h.lab.Outside.Exec(context.WithoutCancel(h.ctx), "ip", "route", "delete", subnet, "via", h.Address().String()); err != nil {
+			h.Errorf("remove the route to %s: %v", subnet, err)
+		}
+	})
+}
+
+// hostOf returns the address of what probe printed, ADDRESS:PORT.
+func hostOf(h *host, seen string) string {
+	h.Helper()
+	addr, _, err := net.SplitHostPort(strings.TrimSpace(seen))
+	if err != nil {
+		h.Fatalf("probe printed %q: %v", seen, err)
+	}
+	return addr
+}

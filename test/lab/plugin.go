@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+)
+
+// InstallPlugin makes a managed plugin out of dir, which has a config.json and a
+// folder rootfs, and enables it with the settings, each like NAME=value.
+func (h *Host) InstallPlugin(ctx context.Context, dir, name string, settings ...string) error {
+	if _, err := h.Docker(ctx, "plugin", "create", name, dir); err != nil {
+		return err
+	}
+	if len(settings) > 0 {
+		if _, err := h.Docker(ctx, append([]string{"plugin", "set", name}, settings...)...); err != nil {
+			return err
+		}
+	}
+	_, err := h.Docker(ctx, "plugin", "enable", name)
+	return err
+}
+
+// PluginPID returns the id of the plugin's process, as the lab's owner sees it.
+func (h *Host) PluginPID(ctx context.Context, name string) (int, error) {
+	p, err := h.pluginProcess(ctx, name)
+	return p.PID, err
+}
+
+// KillPlugin ends the plugin's process at once (SIGKILL). The engine starts it
+// again by itself.
+func (h *Host) KillPlugin(ctx context.Context, name string) error {
+	p, err := h.pluginProcess(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.kill(ctx)
+}
+
+func (h *Host) pluginProcess(ctx context.Context, name string) (process, error) {
+	id, err := h.Docker(ctx, "plugin", "inspect", "--format", "{{.Id}}", name)
+	if err != nil {
+		return process{}, err
+	}
+	first, err := h.first()
+	if err != nil {
+		return process{}, err
+	}
+	// containerd keeps a folder per task; the plugins have a namespace to themselves.
+	pattern := fmt.Sprintf("/proc/%d/root/run/docker/containerd/daemon/io.containerd.runtime.v*/plugins.moby/%s/init.pid", first.PID, id)
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return process{}, fmt.Errorf("find the process of plugin %s: %w", name, err)
+	}
+	if len(files) != 1 {
+		return process{}, fmt.Errorf("plugin %s of %s has %d processes, not one (%s)", name, h.Name, len(files), pattern)
+	}
+	p, err := findByFile(first, files[0])
+	if err != nil {
+		return process{}, fmt.Errorf("find the process of plugin %s: %w", name, err)
+	}
+	return p, nil
+}

@@ -1,0 +1,40 @@
+// Command probe is what tests run in containers and on hosts to see what the
+// network does. It is static and needs nothing of its root file system.
+//
+//	probe serve [-tcp ADDR] [-udp ADDR] [-dns ADDR -name NAME -addr IP]
+//	                                        say who called, then echo; answer queries
+//	probe who tcp|udp ADDR                  call, print whom the server saw
+//	probe flow tcp|udp ADDR [-every D] [-for D]
+//	                                        send numbered messages; print a report
+//	probe lookup NAME                       print the addresses of a name
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := probe(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		os.Exit(1)
+	}
+}
+
+func probe(ctx context.Context, args []string, out io.Writer) error {
+	commands := map[string]func(context.Context, []string, io.Writer) error{
+		"serve": serve, "who": who, "flow": flow, "lookup": lookup,
+	}
+	if len(args) == 0 || commands[args[0]] == nil {
+		return errors.New("want serve, who, flow or lookup")
+	}
+	return commands[args[0]](ctx, args[1:], out)
+}
