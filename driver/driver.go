@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -176,7 +177,7 @@ func (b Binding) String() string {
 	if b.HostAddr.IsValid() {
 		host = b.HostAddr.String()
 	}
-	return fmt.Sprintf("%s->%d/%s", net.JoinHostPort(host, fmt.Sprint(b.HostPort)), b.Port, b.Protocol)
+	return fmt.Sprintf("%s->%d/%s", net.JoinHostPort(host, strconv.Itoa(int(b.HostPort))), b.Port, b.Protocol)
 }
 
 // Endpoint is a network's attachment in a sandbox.

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -115,7 +116,7 @@ func setBridgeName(o *Options, value string) error {
 func setHostBinding(o *Options, value string) error {
 	addr, err := netip.ParseAddr(value)
 	if err != nil || !addr.Is4() {
-		return fmt.Errorf("want an IPv4 address of this host, or 0.0.0.0 for all")
+		return errors.New("want an IPv4 address of this host, or 0.0.0.0 for all")
 	}
 	o.HostBindingIPv4 = addr
 	return nil
@@ -133,7 +134,7 @@ func setMTU(o *Options, value string) error {
 func setBool(to *bool, value string) error {
 	b, err := strconv.ParseBool(value)
 	if err != nil {
-		return fmt.Errorf("want true or false")
+		return errors.New("want true or false")
 	}
 	*to = b
 	return nil

@@ -64,7 +64,7 @@ func (k *kernel) RemoveNetwork(_ context.Context, n driver.Network) error {
 	return k.do("RemoveNetwork", func() { delete(k.nets, n.ID) })
 }
 
-func (k *kernel) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
+func (k *kernel) Join(_ context.Context, _ driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
 	err := k.do("Join", func() { k.ifs[ep.ID] = true })
 	return driver.Attachment{SrcName: "p" + ep.ID.Short(), DstPrefix: "eth"}, err
 }

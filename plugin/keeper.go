@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/engine"
@@ -63,50 +64,60 @@ func (k *keeper) start(ctx context.Context) error {
 	return errors.Join(aerr, err)
 }
 
-// run sweeps until ctx ends.
+// run sweeps until ctx ends: every [sweepEvery], and soon after something was heard
+// that may need one.
 func (k *keeper) run(ctx context.Context) error {
-	nudge := make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case nudge <- struct{}{}:
-		default: // one is waiting already
-		}
-	}
 	links, err := k.devices.Watch(ctx)
 	if err != nil {
 		return fmt.Errorf("watch devices: %w", err)
 	}
-	watched := make(chan error, 1)
-	go func() {
-		watched <- k.engine.Watch(ctx, func(engine.Event) { poke() })
-	}()
-	defer func() { <-watched }()
+	g, ctx := errgroup.WithContext(ctx)
+	heard := make(chan struct{}, 1)
+	g.Go(func() error {
+		return k.engine.Watch(ctx, func(ev engine.Event) {
+			if ev.Kind != engine.Resync && ev.Kind != engine.NetworkDestroyed {
+				return
+			}
+			select {
+			case heard <- struct{}{}:
+			default: // one is waiting already
+			}
+		})
+	})
+	g.Go(func() error {
+		k.loop(ctx, links, heard)
+		return nil
+	})
+	return g.Wait()
+}
 
-	tick := time.NewTimer(sweepEvery)
-	defer tick.Stop()
-	var gap <-chan time.Time
+// loop sweeps until ctx ends.
+func (k *keeper) loop(ctx context.Context, links <-chan link.Event, heard <-chan struct{}) {
+	next := time.NewTimer(sweepEvery)
+	defer next.Stop()
+	soon := false // next is sweepGap away at most
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
+		case <-next.C:
+			k.sweep(ctx)
+			next.Reset(sweepEvery)
+			soon = false
+			continue
 		case ev, ok := <-links:
 			if !ok {
-				links = nil // only when ctx ends
-			} else if ev.Resync || ev.Kind == "bridge" {
-				poke()
+				return // only when ctx ends
 			}
-			continue
-		case <-nudge:
-			if gap == nil {
-				gap = time.After(sweepGap)
+			if !ev.Resync && ev.Kind != "bridge" {
+				continue
 			}
-			continue
-		case <-gap:
-		case <-tick.C:
+		case <-heard:
 		}
-		gap = nil
-		tick.Reset(sweepEvery)
-		k.sweep(ctx)
+		if !soon {
+			next.Reset(sweepGap)
+			soon = true
+		}
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -55,49 +54,15 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, l := range listeners {
-			if cerr := l.Close(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
-				err = errors.Join(err, cerr)
-			}
-		}
-	}()
-	kv, err := boltstore.Open(ctx, filepath.Join(cfg.StateDir, "ournet.db"))
-	if err != nil {
+	p := &parts{cfg: cfg, log: log}
+	defer func() { err = errors.Join(err, closeAll(listeners), p.close()) }()
+	if err := p.open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, kv.Close()) }()
-
-	host := hostfs.New(cfg.HostRoot)
-	devices, err := link.New(host)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, devices.Close()) }()
-	rules, err := firewall.New(log, host, firewall.Options{})
-	if err != nil {
-		return err
-	}
-	ports := hostport.New()
-	defer func() { err = errors.Join(err, ports.Close()) }()
-	bridges := bridge.New(log, cfg.Name, bridge.Kernel{Devices: devices, Rules: rules, Ports: ports, Sysctls: host})
-	networks, err := driver.Open(ctx, kv, map[driver.Type]driver.Driver{driver.TypeBridge: bridges}, log)
-	if err != nil {
-		return err
-	}
-	blocks, err := ipam.ParseBlocks(cfg.DefaultAddressPools)
-	if err != nil {
-		return fmt.Errorf("DEFAULT_ADDRESS_POOLS: %w", err)
-	}
-	addresses, err := ipam.Open(ctx, kv, routesOf(devices), log, ipam.Settings{Pools: blocks})
-	if err != nil {
-		return err
-	}
-
-	handler := NewHandler(log, networks, addresses)
+	handler := NewHandler(log, p.networks, p.addresses)
 	k := &keeper{
-		log: log, networks: networks, addresses: addresses, verbs: handler.verbs,
-		devices: devices, engine: engine.New(cfg.HostRoot, log),
+		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
+		devices: p.devices, engine: engine.New(cfg.HostRoot, log),
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -113,20 +78,76 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	return err
 }
 
+// parts are what a plugin is made of, in the order in which they are opened.
+type parts struct {
+	cfg       config.Config
+	log       logrus.FieldLogger
+	kv        *boltstore.Store
+	devices   *link.Handle
+	ports     *hostport.Holder
+	networks  *driver.Registry
+	addresses *ipam.Manager
+}
+
+// open opens all parts. Whatever it opened before it failed, close closes.
+func (p *parts) open(ctx context.Context) (err error) {
+	blocks, err := ipam.ParseBlocks(p.cfg.DefaultAddressPools)
+	if err != nil {
+		return fmt.Errorf("%s: %w", config.EnvDefaultAddressPools, err)
+	}
+	if p.kv, err = boltstore.Open(ctx, filepath.Join(p.cfg.StateDir, "ournet.db")); err != nil {
+		return err
+	}
+	host := hostfs.New(p.cfg.HostRoot)
+	if p.devices, err = link.New(host); err != nil {
+		return err
+	}
+	rules, err := firewall.New(p.log, host, firewall.Options{Name: p.cfg.Name})
+	if err != nil {
+		return err
+	}
+	p.ports = hostport.New()
+	bridges := bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: rules, Ports: p.ports, Sysctls: host})
+	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: bridges}, p.log)
+	if err != nil {
+		return err
+	}
+	p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{Pools: blocks})
+	return err
+}
+
+func (p *parts) close() error {
+	var errs []error
+	if p.ports != nil {
+		errs = append(errs, p.ports.Close())
+	}
+	if p.devices != nil {
+		errs = append(errs, p.devices.Close())
+	}
+	if p.kv != nil {
+		errs = append(errs, p.kv.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func closeAll(listeners []net.Listener) error {
+	var errs []error
+	for _, l := range listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // listen opens the engine's own socket for this plugin and the one under the
 // short name, before anything that may take time.
 func listen(cfg config.Config) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, path := range []string{cfg.ManagedSocket, filepath.Join(cfg.SharedSocketDir, cfg.Name+".sock")} {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("make the folder of socket %s: %w", path, err)
-		}
 		l, err := Listen(path)
 		if err != nil {
-			for _, open := range listeners {
-				err = errors.Join(err, open.Close())
-			}
-			return nil, err
+			return nil, errors.Join(err, closeAll(listeners))
 		}
 		listeners = append(listeners, l)
 	}

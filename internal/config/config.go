@@ -18,9 +18,9 @@ const (
 	EnvLogLevel            = "LOG_LEVEL"
 )
 
-// maxName is the longest name in bytes: a unix socket's path has at most 107
-// (unix(7), sun_path), of which the folder takes its part.
-const maxName = 64
+// maxName is the longest name in bytes: with "-FORWARD" it has to fit into the 28
+// of an iptables chain's name (XT_EXTENSION_MAXNAMELEN).
+const maxName = 20
 
 // Config is how one plugin process is set up.
 type Config struct {
