@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +180,24 @@ func TestNetworks_listsEndpointsOfRemoteDriversOnly(t *testing.T) {
 				t.Errorf("Networks (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestNetworks_listsBuiltInDriversWithARemoteAddressManager(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.56")
+	body := `"Name":"mixed","Driver":"bridge","IPAM":{"Driver":"ournet","Config":[{"Subnet":"10.9.0.0/24"}]}`
+	e.bodies["/networks"] = `[{"Id":"` + idA + `",` + body + `},
+		{"Id":"` + idB + `","Name":"bridge","Driver":"bridge","IPAM":{"Driver":"default","Config":[{"Subnet":"172.17.0.0/16"}]}}]`
+	e.bodies["/networks/"+idA] = `{"Id":"` + idA + `",` + body + `,"Containers":{}}`
+	e.start()
+	got, err := e.client().Networks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}
+	if len(got) != 1 || !slices.Equal(got[idA].Subnets, want) {
+		t.Errorf("Networks = %v, want the mixed one alone, with %v", got, want)
 	}
 }
 

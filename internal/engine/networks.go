@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 )
 
@@ -18,6 +19,8 @@ type Network struct {
 	Endpoints map[string]bool
 	// EndpointNames are the names of their containers, by endpoint id.
 	EndpointNames map[string]string
+	// Subnets are what its address manager gave it.
+	Subnets []netip.Prefix
 }
 
 // apiNetwork is the part of the API's network that we read.
@@ -27,6 +30,16 @@ type apiNetwork struct {
 	Driver     string
 	Options    map[string]string
 	Containers map[string]struct{ Name, EndpointID string }
+	IPAM       struct {
+		Driver string
+		Config []struct{ Subnet string }
+	}
+}
+
+// remote reports whether a driver or an address manager of the network is not
+// the engine's own.
+func (n apiNetwork) remote() bool {
+	return !builtin(n.Driver) || n.IPAM.Driver != "" && n.IPAM.Driver != "default" && n.IPAM.Driver != "null"
 }
 
 // builtin reports whether a driver is one of the engine's own. All others are
@@ -41,8 +54,8 @@ func builtin(driver string) bool {
 	}
 }
 
-// Networks returns all networks that are not of a built-in driver, by id, with
-// their endpoints. It answers for all of them or fails.
+// Networks returns all networks that have a remote driver or a remote address
+// manager, by id, with their endpoints. It answers for all of them or fails.
 func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error) {
 	s, err := c.open(ctx)
 	if err != nil {
@@ -55,7 +68,7 @@ func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error)
 	}
 	networks := make(map[string]Network)
 	for _, listed := range list {
-		if builtin(listed.Driver) {
+		if !listed.remote() {
 			continue
 		}
 		// The list has no endpoints; only the network itself has.
@@ -82,6 +95,12 @@ func (n apiNetwork) view() Network {
 	for _, c := range n.Containers {
 		v.Endpoints[c.EndpointID] = true
 		v.EndpointNames[c.EndpointID] = c.Name
+	}
+	for _, c := range n.IPAM.Config {
+		// What is no subnet is none of ours.
+		if p, err := netip.ParsePrefix(c.Subnet); err == nil {
+			v.Subnets = append(v.Subnets, p.Masked())
+		}
 	}
 	return v
 }
