@@ -74,7 +74,7 @@ func TestStoreErrors_nothingIsHalfMade(t *testing.T) {
 					t.Fatalf("error %v, want %v", err, errDisk)
 				}
 				wantPools(t, before, w.Pools())
-				if _, err := w.Sweep(t.Context()); (err == nil) != (how == "before") {
+				if _, err := w.Sweep(t.Context(), nil); (err == nil) != (how == "before") {
 					t.Errorf("Sweep with a failing store: %v", err)
 				}
 				w.kv.setFail("")

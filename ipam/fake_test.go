@@ -235,7 +235,7 @@ func (w *world) bind(id ipam.PoolID, addr netip.Addr, endpoint string) {
 
 func (w *world) sweep() []string {
 	w.t.Helper()
-	reclaimed, err := w.Sweep(w.t.Context())
+	reclaimed, err := w.Sweep(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

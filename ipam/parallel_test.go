@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -219,7 +220,7 @@ func TestParallel_everythingAtOnce(t *testing.T) {
 				if err = in.Wait(); err != nil {
 					return err
 				}
-				if _, err = m.Sweep(ctx); err != nil {
+				if _, err = m.Sweep(ctx, nil); err != nil {
 					return err
 				}
 				if err = errors.Join(m.ReleasePool(ctx, id), m.UnbindPool(ctx, id, network)); err != nil {
@@ -255,7 +256,7 @@ func BenchmarkAttach(b *testing.B) {
 			for w := range workers {
 				g.Go(func() error {
 					for i := w; i < b.N; i += workers {
-						if err := attach(b.Context(), m, &o, named(id, fmt.Sprint("c", w)), fmt.Sprint(w)); err != nil {
+						if err := attach(b.Context(), m, &o, named(id, fmt.Sprint("c", w)), strconv.Itoa(w)); err != nil {
 							return err
 						}
 					}

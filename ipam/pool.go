@@ -110,8 +110,7 @@ func (p *pool) put(addr netip.Addr, l *lease) {
 // afterRelease returns what is kept of a lease that ends now; nil means nothing.
 func (p *pool) afterRelease(addr netip.Addr, now time.Time) *leaseRecord {
 	kept := p.leases[addr].leaseRecord
-	// A name that has moved on to another address does not want this one back.
-	if kept.ofNetwork() || p.movedOn(addr, kept.Name) {
+	if kept.ofNetwork() {
 		return nil
 	}
 	kept.Released = now.UTC().Round(0)

@@ -140,8 +140,6 @@ func (m *Manager) freePool(ctx context.Context, id PoolID, want func(*pool) bool
 	defer m.mu.Unlock()
 	if err == nil {
 		delete(m.pools, id)
-	} else {
-		p.since = m.now()
 	}
 	close(p.writing)
 	p.writing = nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"github.com/ournet/ournet/internal/store"
@@ -32,10 +33,7 @@ func (m *Manager) settleLocked(key string, s stray, err error) (was bool) {
 // repair brings the stray keys of the store to what the manager holds true.
 func (m *Manager) repair(ctx context.Context) error {
 	m.mu.Lock()
-	strays := make(map[string]*stray, len(m.strays))
-	for key, s := range m.strays {
-		strays[key] = s
-	}
+	strays := maps.Clone(m.strays)
 	m.mu.Unlock()
 	var problems []error
 	for key, s := range strays {

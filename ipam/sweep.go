@@ -26,12 +26,15 @@ const (
 // confirm. It returns one line for each. It also drops memories that are of no
 // more use, and repairs what failed writes have left in the store. On an error
 // the rest is still done; the next Sweep tries again.
-func (m *Manager) Sweep(ctx context.Context) (reclaimed []string, err error) {
+//
+// The pools of elsewhere are spared, with their leases: networks of other drivers
+// have them (`-d bridge --ipam-driver ournet`), which nobody binds.
+func (m *Manager) Sweep(ctx context.Context, elsewhere []netip.Prefix) (reclaimed []string, err error) {
 	problems := []error{m.repair(ctx)}
 	var mu sync.Mutex // guards reclaimed and problems
 	var g errgroup.Group
 	g.SetLimit(sweepers)
-	for _, v := range m.victims() {
+	for _, v := range m.victims(elsewhere) {
 		g.Go(func() error {
 			done, err := v.end(ctx)
 			mu.Lock()
@@ -59,11 +62,14 @@ type victim struct {
 	end  func(context.Context) (bool, error)
 }
 
-func (m *Manager) victims() []victim {
+func (m *Manager) victims(elsewhere []netip.Prefix) []victim {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []victim
 	for id, p := range m.pools {
+		if p.network == "" && slices.Contains(elsewhere, p.Subnet) {
+			continue
+		}
 		if m.poolOverdue(p) {
 			all = append(all, victim{
 				line: fmt.Sprintf("address pool %s, which no network has", p.Subnet),

@@ -45,6 +45,34 @@ func TestSweep_freesWhatWasNeverTakenUp(t *testing.T) {
 	w.wantKeys("172.25.0.0_16/leases/172.25.0.1", "172.25.0.0_16/leases/"+bound.String(), "172.25.0.0_16/leases/"+lost.String(), "172.25.0.0_16/pool")
 }
 
+func TestSweep_sparesPoolsThatNetworksOfOtherDriversHave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.unboundPool("172.26.0.0/16", "")
+	addr := w.lease(named(id, "web"))
+	w.clock.advance(2 * ipam.DefaultConfirm)
+	reclaimed, err := w.Sweep(t.Context(), []netip.Prefix{netip.MustParsePrefix("172.26.0.0/16")})
+	if err != nil || len(reclaimed) > 0 {
+		t.Fatalf("Sweep = %q, %v, want nothing", reclaimed, err)
+	}
+	w.wantKeys("172.26.0.0_16/leases/"+addr.String(), "172.26.0.0_16/pool")
+	if got := w.sweep(); len(got) != 1 {
+		t.Errorf("swept %q once no network has it, want the pool", got)
+	}
+}
+
+func TestSweep_aPoolThatIsAskedForAgainHasItsTimeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.unboundPool("172.25.0.0/16", "")
+	w.clock.advance(ipam.DefaultConfirm - time.Second)
+	w.unboundPool("172.25.0.0/16", "")
+	w.clock.advance(ipam.DefaultConfirm - time.Second)
+	if got := w.sweep(); len(got) != 0 {
+		t.Errorf("swept %q", got)
+	}
+}
+
 func TestSweep_timeToConfirmBeginsAnewAtOpen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

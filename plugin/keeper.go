@@ -125,13 +125,19 @@ func (k *keeper) loop(ctx context.Context, links <-chan link.Event, heard <-chan
 func (k *keeper) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	if err := k.forget(ctx); err != nil && ctx.Err() == nil {
-		k.log.WithError(err).Debug("the engine was not asked what it still knows")
-	}
 	if err := k.repair(ctx); err != nil {
 		k.log.WithError(err).Error("sweep")
 	}
-	reclaimed, err := k.addresses.Sweep(ctx)
+	view, err := k.engine.Networks(ctx)
+	if err != nil {
+		// Without its word nothing is taken for dead.
+		k.log.WithError(err).Debug("the engine was not asked what it still knows")
+		return
+	}
+	if err := k.forget(ctx, view); err != nil {
+		k.log.WithError(err).Error("remove what the engine no longer knows")
+	}
+	reclaimed, err := k.addresses.Sweep(ctx, subnets(view))
 	for _, what := range reclaimed {
 		k.log.Warn("reclaimed " + what)
 	}
@@ -150,13 +156,8 @@ func (k *keeper) repair(ctx context.Context) error {
 
 // forget removes what the engine no longer knows. The engine forgets networks
 // and endpoints without a word while the plugin does not answer.
-func (k *keeper) forget(ctx context.Context) error {
-	view, err := k.engine.Networks(ctx)
-	if err != nil {
-		return err
-	}
-	all := k.networks.All()
-	gone := k.missing.judge(all, view, time.Now())
+func (k *keeper) forget(ctx context.Context, view map[string]engine.Network) error {
+	gone := k.missing.judge(k.networks.All(), view, time.Now())
 	var errs []error
 	for _, ep := range gone.endpoints {
 		k.log.WithField("endpoint", ep.ID.Short()).Warn("endpoint removed: the engine no longer knows it")
@@ -184,4 +185,13 @@ func liveNetworks(records []driver.Attached) []ipam.LiveNetwork {
 		live = append(live, ln)
 	}
 	return live
+}
+
+// subnets returns all subnets of the engine's networks.
+func subnets(view map[string]engine.Network) []netip.Prefix {
+	var all []netip.Prefix
+	for _, n := range view {
+		all = append(all, n.Subnets...)
+	}
+	return all
 }

@@ -119,7 +119,7 @@ func (c *chunk) nextFree(bit uint) (uint, bool) {
 	word := ^c.words[bit/64] >> (bit % 64) << (bit % 64)
 	for i := bit / 64; ; {
 		if word != 0 {
-			return i*64 + uint(bits.TrailingZeros64(word)), true //nolint:gosec // 0 to 63
+			return i*64 + uint(bits.TrailingZeros64(word)), true
 		}
 		if i++; i == chunkWords {
 			return 0, false

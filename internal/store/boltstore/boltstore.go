@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/ournet/ournet/internal/store"
 )
@@ -117,7 +118,7 @@ func (s *Store) Close() error {
 // explain names the file in errors that are of the file and not of the caller.
 func (s *Store) explain(err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrDatabaseNotOpen):
+	case errors.Is(err, berrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
 	case errors.Is(err, store.ErrNotFound):
 		return err

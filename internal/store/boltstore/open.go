@@ -87,7 +87,7 @@ func openFile(path string, timeout time.Duration) (db *bbolt.DB, err error) {
 		NoStatistics: true,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			var openErr error
-			file, openErr = os.OpenFile(name, flag, mode) //nolint:gosec // the path is the operator's setting
+			file, openErr = os.OpenFile(name, flag, mode)
 			return file, openErr
 		},
 	})

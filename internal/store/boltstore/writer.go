@@ -120,7 +120,6 @@ func (c *call) apply(kv *bbolt.Bucket, index store.Index) (store.Index, error) {
 			}
 		}
 		if !op.Holds(at) {
-			c.changed = nil
 			c.err = fmt.Errorf("key %q is at index %d, not %d: %w", op.Key, at, op.Index, store.ErrConflict)
 			return index, nil
 		}
