@@ -25,6 +25,7 @@ import (
 type devices interface {
 	EnsureBridge(want link.Bridge) (link.Ensured, error)
 	EnsureVeth(want link.Veth) error
+	SetHairpin(name string, on bool) error
 	Delete(name string) error
 	Link(name string) (link.Link, error)
 	Links() ([]link.Link, error)
@@ -94,6 +95,9 @@ func (d *Driver) EnsureNetwork(ctx context.Context, n driver.Network) error {
 	if _, err := d.ensureDevice(n); err != nil {
 		return err
 	}
+	if err := d.forward(n); err != nil {
+		return err
+	}
 	if err := d.rules.AddNetwork(ctx, wantRules(n)); err != nil {
 		return fmt.Errorf("set rules of network %s: %w", n.ID.Short(), err)
 	}
@@ -127,12 +131,20 @@ func (d *Driver) ensureDevice(n driver.Network) (link.Ensured, error) {
 	if err != nil {
 		return got, fmt.Errorf("ensure bridge %s: %w", want.Name, err)
 	}
-	for _, s := range wantSysctls(n) {
+	return got, d.set(wantSysctls(n))
+}
+
+// forward lets the host forward packets. Only verbs do this, not [Driver.Reconcile]
+// (see [wantForwarding]).
+func (d *Driver) forward(n driver.Network) error { return d.set(wantForwarding(n)) }
+
+func (d *Driver) set(all []sysctl) error {
+	for _, s := range all {
 		if err := d.sys.SetSysctl(s.key, s.value); err != nil {
-			return got, fmt.Errorf("set %s=%s: %w", s.key, s.value, err)
+			return fmt.Errorf("set %s=%s: %w", s.key, s.value, err)
 		}
 	}
-	return got, nil
+	return nil
 }
 
 // aliasPrefix begins the alias of every device that this instance made.

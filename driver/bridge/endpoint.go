@@ -13,6 +13,9 @@ const dstPrefix = "eth"
 // Join makes the endpoint's veth pair: one end a port of the bridge, the other
 // for the engine to move into the sandbox.
 func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
+	if err := d.forward(n); err != nil {
+		return driver.Attachment{}, err
+	}
 	if err := d.dev.EnsureVeth(wantVeth(n, ep)); err != nil {
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}

@@ -24,6 +24,9 @@ func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoi
 		published = append(published, bound...)
 	}
 	ep.Published = published
+	if err := d.dev.SetHairpin(hostSide(ep.ID), true); err != nil {
+		return nil, errors.Join(err, d.release(published))
+	}
 	if err := d.rules.AddPorts(ctx, wantPorts(n, ep)...); err != nil {
 		return nil, errors.Join(fmt.Errorf("set rules of published ports: %w", err), d.release(published))
 	}

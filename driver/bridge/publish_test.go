@@ -22,6 +22,14 @@ func (h *host) portMaps(t *testing.T) string {
 	return all.String()
 }
 
+// attach makes the network and the endpoint's interface.
+func (h *host) attach(t *testing.T, n driver.Network, ep driver.Endpoint) {
+	t.Helper()
+	must(t, h.EnsureNetwork(t.Context(), n))
+	_, err := h.Join(t.Context(), n, ep)
+	must(t, err)
+}
+
 func TestPublish_boundPortsAreHeldAndSentOn(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "ournet")
@@ -32,7 +40,7 @@ func TestPublish_boundPortsAreHeldAndSentOn(t *testing.T) {
 		{Protocol: driver.UDP, Port: 53, HostAddr: netip.MustParseAddr("127.0.0.1"), HostPort: 5300, HostPortEnd: 5310},
 		{Protocol: driver.TCP, Port: 81},
 	}
-	must(t, h.EnsureNetwork(t.Context(), n))
+	h.attach(t, n, ep)
 	published, err := h.Publish(t.Context(), n, ep)
 	must(t, err)
 	if len(published) != 3 || published[0].HostPort != 8080 || published[1].HostPort != 5300 || published[2].HostPort == 0 {
@@ -90,7 +98,7 @@ func TestPublish_dualStackTakesTheSamePortOnBoth(t *testing.T) {
 	n.Subnets = append(n.Subnets, driver.Subnet{
 		Pool: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParsePrefix("fd00::1/64"),
 	})
-	must(t, h.EnsureNetwork(t.Context(), n))
+	h.attach(t, n, testEndpoint(n, 1))
 	busy, err := net.Listen("tcp6", "[::]:8080") // on IPv6 alone
 	must(t, err)
 	defer func() { must(t, busy.Close()) }()

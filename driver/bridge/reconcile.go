@@ -77,7 +77,7 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 			if !ok || l.Master == bridgeName(a.Network) && l.Up {
 				continue
 			}
-			if err := d.dev.EnsureVeth(wantVeth(a.Network, ep)); err != nil {
+			if err := d.repairInterface(a.Network, ep); err != nil {
 				errs = append(errs, fmt.Errorf("put %s back on its bridge: %w", l.Name, err))
 				continue
 			}
@@ -85,6 +85,16 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 		}
 	}
 	return repairs, errors.Join(errs...)
+}
+
+func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint) error {
+	if err := d.dev.EnsureVeth(wantVeth(n, ep)); err != nil {
+		return err
+	}
+	if len(ep.Published) == 0 {
+		return nil
+	}
+	return d.dev.SetHairpin(hostSide(ep.ID), true) // lost with the bridge
 }
 
 // removeOrphans removes bridges that carry this instance's alias, and ports on

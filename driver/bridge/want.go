@@ -72,18 +72,28 @@ func wantPorts(n driver.Network, ep driver.Endpoint) []firewall.Port {
 
 type sysctl struct{ key, value string }
 
-// wantSysctls says which kernel settings a network needs besides its bridge's own.
+// wantSysctls says which kernel settings a network's bridge needs.
 func wantSysctls(n driver.Network) []sysctl {
 	if n.Internal {
 		return nil
 	}
-	name := bridgeName(n)
-	want := []sysctl{
-		{"net/ipv4/ip_forward", "1"},
-		// A connection from the host to 127.0.0.1:port leaves by the bridge with
-		// that source; the firewall drops what comes in with such a destination.
-		{"net/ipv4/conf/" + name + "/route_localnet", "1"},
+	// A connection from the host to 127.0.0.1:port leaves by the bridge with
+	// that source; the firewall drops what comes in with such a destination.
+	return []sysctl{{"net/ipv4/conf/" + bridgeName(n) + "/route_localnet", "1"}}
+}
+
+// wantForwarding says which settings the host needs to forward a network's packets.
+//
+// They are set when a network is made and when a container joins, never when the
+// plugin starts: an engine that finds forwarding off at its own start switches it
+// on and sets the FORWARD chain's policy to DROP in the same breath; one that finds
+// it on leaves a policy of ACCEPT, and the host forwards for everybody (moby
+// daemon/libnetwork/drivers/bridge, setupIPForwarding). At boot we start first.
+func wantForwarding(n driver.Network) []sysctl {
+	if n.Internal {
+		return nil
 	}
+	want := []sysctl{{"net/ipv4/ip_forward", "1"}}
 	if n.HasIPv6() {
 		want = append(want, sysctl{"net/ipv6/conf/all/forwarding", "1"})
 	}

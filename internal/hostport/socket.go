@@ -109,7 +109,7 @@ func boundPort(fd int) (uint16, error) {
 	case *unix.SockaddrInet6:
 		port = sa.Port
 	}
-	return uint16(port), nil //nolint:gosec // ports have 16 bits
+	return uint16(port), nil
 }
 
 func closeSocket(p Port, fd int) error {

@@ -23,12 +23,6 @@ type Veth struct {
 	MTU int
 	// PeerMAC is the container side's hardware address; nil or zeros mean any.
 	PeerMAC net.HardwareAddr
-	// Hairpin lets the bridge send a frame back to the port it came from. A
-	// container that has a published port needs it to reach that port by the
-	// host's address when bridged packets pass the firewall (br_netfilter): the
-	// translated packet then never leaves the bridge. It costs a message more, and
-	// the container hears its own broadcasts, so it is not for all.
-	Hairpin bool
 }
 
 // EnsureVeth makes the pair, or makes an existing one right.
@@ -55,11 +49,6 @@ func (h *Handle) EnsureVeth(want Veth) error {
 		}
 		if err == nil {
 			err = h.createVeth(want, bridge)
-		}
-	}
-	if err == nil && want.Hairpin {
-		if err = h.setHairpin(want.Host); err != nil {
-			err = errors.Join(err, h.Delete(want.Host))
 		}
 	}
 	if err == nil {
@@ -164,20 +153,23 @@ func (h *Handle) adjustHostSide(host Link, want Veth, bridge int) error {
 			return fmt.Errorf("set up: %w", err)
 		}
 	}
-	if want.Hairpin {
-		return h.setHairpin(want.Host)
-	}
 	return nil
 }
 
-func (h *Handle) setHairpin(name string) error {
+// SetHairpin lets a bridge send a packet back through the port that it came from.
+//
+// A container needs it that calls its own published port: with br_netfilter the
+// kernel finds out while bridging that the translated packet stays on this bridge,
+// and forwards it like a frame (br_nf_pre_routing_finish). Ports without published
+// ports do without, so that their broadcasts do not come back to them.
+func (h *Handle) SetHairpin(name string, on bool) error {
 	index, err := h.index(name)
 	if err != nil {
-		return err
+		return fmt.Errorf("set hairpin: %w", err)
 	}
 	device := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
-	if err := h.nl.LinkSetHairpin(device, true); err != nil {
-		return fmt.Errorf("set hairpin mode: %w", err)
+	if err := h.nl.LinkSetHairpin(device, on); err != nil {
+		return fmt.Errorf("set hairpin of %s: %w", name, err)
 	}
 	return nil
 }

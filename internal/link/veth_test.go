@@ -66,21 +66,21 @@ func TestEnsureVeth_isMadeComplete(t *testing.T) {
 	}
 }
 
-func TestEnsureVeth_hairpinModeIsSetAndRepaired(t *testing.T) {
+func TestSetHairpin_onAndOff(t *testing.T) {
 	t.Parallel()
 	ns, h := bridged(t)
-	want := wantVeth()
-	for _, tc := range []struct{ hairpin, want string }{{"", "off"}, {"on", "on"}, {"on", "on"}} {
-		want.Hairpin = tc.hairpin == "on"
-		ensureVeth(t, h, want)
-		if got := ns.Exec(t, "bridge", "-d", "link", "show", "dev", "onv1"); !strings.Contains(got, "hairpin "+tc.want) {
-			t.Errorf("hairpin %t: %s", want.Hairpin, got)
+	ensureVeth(t, h, wantVeth())
+	for _, on := range []bool{true, true, false} {
+		if err := h.SetHairpin("onv1", on); err != nil {
+			t.Fatal(err)
+		}
+		got := ns.Exec(t, "bridge", "-d", "link", "show", "dev", "onv1")
+		if strings.Contains(got, "hairpin on") != on {
+			t.Errorf("hairpin %t: %s", on, got)
 		}
 	}
-	ns.Exec(t, "ip", "link", "set", "onv1", "nomaster") // which forgets it
-	ensureVeth(t, h, want)
-	if got := ns.Exec(t, "bridge", "-d", "link", "show", "dev", "onv1"); !strings.Contains(got, "hairpin on") {
-		t.Errorf("after a repair: %s", got)
+	if err := h.SetHairpin("nothing", true); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("missing device: %v, want %v", err, link.ErrNotFound)
 	}
 }
 
@@ -107,7 +107,8 @@ func TestEnsureVeth_wrongPairThatNobodyUsesIsMadeAnew(t *testing.T) {
 		{"host side down", [][]string{{"link", "set", "onv1", "down"}}},
 		{"host side renamed", [][]string{{"link", "set", "onv1", "down"}, {"link", "set", "onv1", "name", "other"}}},
 		{"container side of another pair", [][]string{
-			{"link", "del", "onv1"}, {"link", "add", "onv1", "type", "veth", "peer", "name", "x1"},
+			{"link", "del", "onv1"},
+			{"link", "add", "onv1", "type", "veth", "peer", "name", "x1"},
 			{"link", "add", "x2", "type", "veth", "peer", "name", "onp1"},
 		}},
 	} {

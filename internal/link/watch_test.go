@@ -2,7 +2,7 @@ package link_test
 
 import (
 	"context"
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -86,7 +86,7 @@ func TestWatch_slowReaderGetsAResync(t *testing.T) {
 	}
 	const n = 500
 	for i := range n {
-		if err := h.SetAlias("lo", fmt.Sprint(i)); err != nil {
+		if err := h.SetAlias("lo", strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
 		}
 		next(t, other, func(e link.Event) bool { return e.Name == "lo" })
