@@ -35,6 +35,14 @@ import (
 // and connections wait in the sockets' backlog meanwhile.
 const startTimeout = 5 * time.Second
 
+// stopTimeout bounds what is left to do after the last verb. The engine kills a
+// plugin 10 s after it asked it to end (daemon/pkg/plugin/manager_linux.go), of
+// which [Serve] may have taken some.
+const stopTimeout = 5 * time.Second
+
+// ErrStart is the error of a plugin that never came to serve.
+var ErrStart = errors.New("not started")
+
 // NewLogger returns the process's logger. The engine adds the time to what a
 // plugin prints, so the logger leaves it out; and it takes what comes on standard
 // error for errors, so everything goes to standard output.
@@ -46,18 +54,23 @@ func NewLogger(cfg config.Config, to io.Writer) *logrus.Logger {
 	return log
 }
 
-// Run runs the plugin until ctx ends. What is in the kernel stays then:
-// containers go on talking while the plugin is away, and the next process takes
-// over from the records.
+// Run runs the plugin until ctx ends. If there are networks, what is in the kernel
+// stays then: containers go on talking while the plugin is away, and the next
+// process takes over from the records. The error is [ErrStart] if it never served.
 func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err error) {
-	listeners, err := listen(cfg)
+	// Before there is a socket: an engine that finds one takes the plugin for started.
+	blocks, err := ipam.ParseBlocks(cfg.DefaultAddressPools)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: settings: %s: %w", ErrStart, config.EnvDefaultAddressPools, err)
+	}
+	listeners, err := listen(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	p := &parts{cfg: cfg, log: log}
 	defer func() { err = errors.Join(err, closeAll(listeners), p.close()) }()
-	if err := p.open(ctx); err != nil {
-		return err
+	if err := p.open(ctx, blocks); err != nil {
+		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	handler := NewHandler(log, p.networks, p.addresses)
 	k := &keeper{
@@ -75,7 +88,10 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	log.WithField("name", cfg.Name).Info("ournet is ready")
 	err = g.Wait()
 	handler.Wait()
-	return err
+	if err != nil {
+		return err
+	}
+	return p.leave(ctx)
 }
 
 // parts are what a plugin is made of, in the order in which they are opened.
@@ -84,17 +100,14 @@ type parts struct {
 	log       logrus.FieldLogger
 	kv        *boltstore.Store
 	devices   *link.Handle
+	rules     *firewall.Table
 	ports     *hostport.Holder
 	networks  *driver.Registry
 	addresses *ipam.Manager
 }
 
 // open opens all parts. Whatever it opened before it failed, close closes.
-func (p *parts) open(ctx context.Context) (err error) {
-	blocks, err := ipam.ParseBlocks(p.cfg.DefaultAddressPools)
-	if err != nil {
-		return fmt.Errorf("%s: %w", config.EnvDefaultAddressPools, err)
-	}
+func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 	if p.kv, err = boltstore.Open(ctx, filepath.Join(p.cfg.StateDir, "ournet.db")); err != nil {
 		return err
 	}
@@ -102,18 +115,29 @@ func (p *parts) open(ctx context.Context) (err error) {
 	if p.devices, err = link.New(host); err != nil {
 		return err
 	}
-	rules, err := firewall.New(p.log, host, firewall.Options{Name: p.cfg.Name})
-	if err != nil {
+	if p.rules, err = firewall.New(p.log, host, firewall.Options{Name: tableName(p.cfg.Name)}); err != nil {
 		return err
 	}
 	p.ports = hostport.New()
-	bridges := bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: rules, Ports: p.ports, Sysctls: host})
+	bridges := bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: p.rules, Ports: p.ports, Sysctls: host})
 	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: bridges}, p.log)
 	if err != nil {
 		return err
 	}
 	p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{Pools: blocks})
 	return err
+}
+
+// leave takes our rules off the host if no network needs them: the plugin may be
+// about to be removed, and is not told.
+func (p *parts) leave(ctx context.Context) error {
+	if n := len(p.networks.All()); n > 0 {
+		p.log.WithField("networks", n).Info("ournet stops; its networks stay as they are")
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	return p.rules.Remove(ctx)
 }
 
 func (p *parts) close() error {
@@ -140,11 +164,27 @@ func closeAll(listeners []net.Listener) error {
 	return errors.Join(errs...)
 }
 
+// tableName returns the name of an instance's part of the packet filter. A name
+// chosen by a user must not be that of a table or chain of someone else, which
+// would be overwritten: there often is a table filter.
+func tableName(instance string) string {
+	if name := config.Defaults().Name; instance != name {
+		return name + "-" + instance
+	}
+	return instance
+}
+
 // listen opens the engine's own socket for this plugin and the one under the
 // short name, before anything that may take time.
-func listen(cfg config.Config) ([]net.Listener, error) {
+func listen(ctx context.Context, cfg config.Config) ([]net.Listener, error) {
+	shared := filepath.Join(cfg.SharedSocketDir, cfg.Name+".sock")
+	if isServed(ctx, shared) {
+		// Two with one name would take each other's bridges for left over.
+		return nil, fmt.Errorf("settings: %s=%q: another plugin of that name runs on this engine; disable it first, or choose another",
+			config.EnvName, cfg.Name)
+	}
 	var listeners []net.Listener
-	for _, path := range []string{cfg.ManagedSocket, filepath.Join(cfg.SharedSocketDir, cfg.Name+".sock")} {
+	for _, path := range []string{cfg.ManagedSocket, shared} {
 		l, err := Listen(path)
 		if err != nil {
 			return nil, errors.Join(err, closeAll(listeners))

@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/ournet/ournet/internal/config"
 )
 
 // listen opens a socket and closes it with the test, if it is still open.
@@ -80,6 +83,33 @@ func TestListen_takesThePlaceOfADeadSocket(t *testing.T) {
 	}
 	if got := names(t, dir); len(got) != 1 {
 		t.Errorf("folder has %v, want the socket alone", got)
+	}
+}
+
+func TestListen_refusesANameThatAnotherPluginServes(t *testing.T) {
+	t.Parallel()
+	dir := socketFolder(t)
+	cfg := config.Config{Name: "lab", ManagedSocket: filepath.Join(dir, "managed.sock"), SharedSocketDir: dir}
+	other := listenAt(t, filepath.Join(dir, "lab.sock"))
+	if _, err := listen(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `NAME="lab"`) {
+		t.Fatalf("listen beside a plugin of the same name: %v, want an error that names it", err)
+	}
+	if err := dial(t, other.Addr().String()); err != nil {
+		t.Errorf("the other plugin no longer answers: %v", err)
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("folder has %v, want the other's socket alone", got)
+	}
+}
+
+// Whatever name a user chooses, it is not one of the packet filter's that someone
+// else has.
+func TestTableName_isOursAlone(t *testing.T) {
+	t.Parallel()
+	for instance, want := range map[string]string{"ournet": "ournet", "ournet2": "ournet-ournet2", "filter": "ournet-filter", "docker": "ournet-docker"} {
+		if got := tableName(instance); got != want {
+			t.Errorf("tableName(%q) = %q, want %q", instance, got, want)
+		}
 	}
 }
 

@@ -1,12 +1,15 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // socketMode lets root alone in: the engine runs as root, and who can talk to a
@@ -38,6 +41,17 @@ func Listen(path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close(), rerr)
 	}
 	return &socket{UnixListener: l, path: path, info: info}, nil
+}
+
+// isServed reports whether some process listens at path. One that was killed
+// leaves its socket there, but nobody who would answer.
+func isServed(ctx context.Context, path string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return errors.Is(err, unix.EAGAIN) // its backlog is full
+	}
+	_ = conn.Close() // nothing was written
+	return true
 }
 
 // publishSocket gives the socket at temp its mode and its name.

@@ -18,9 +18,9 @@ const (
 	EnvLogLevel            = "LOG_LEVEL"
 )
 
-// maxName is the longest name in bytes: with "-FORWARD" it has to fit into the 28
-// of an iptables chain's name (XT_EXTENSION_MAXNAMELEN).
-const maxName = 20
+// maxName is the longest name in bytes: with "OURNET-" and "-FORWARD" it has to fit
+// into the 28 of an iptables chain's name (XT_EXTENSION_MAXNAMELEN).
+const maxName = 13
 
 // Config is how one plugin process is set up.
 type Config struct {
