@@ -65,6 +65,7 @@ func forwardRules() []rule {
 		newRule(translated(), goTo(chainPass)),
 		// Not published: neither from outside, nor from other networks of ours or
 		// of the engine's.
+		newRule(oif("", setBridges), drop()),
 		newRule(oif("", setEngine), drop()),
 		newRule(goTo(chainPass)),
 	}
@@ -83,7 +84,8 @@ func sameNetworkRules() []rule {
 // loopbackRules close what the driver opens when it sets route_localnet on a
 // bridge, so that a port can be reached as 127.0.0.1 from the host: without them a
 // container could send to services of the host that listen on loopback only, or
-// pretend to be one. IPv6 has no such switch and the kernel drops ::1 by itself.
+// pretend to be one. IPv6 has no such switch, and the
+// kernel drops ::1 from a wire by itself.
 func loopbackRules() []rule {
 	v4 := ipv4()
 	return []rule{
@@ -105,28 +107,28 @@ func preroutingRules() []rule {
 	}
 }
 
-// outputRules do the same for what the host itself sends.
+// outputRules do the same for what the host itself sends. Not to ::1: the answers
+// could not come back, since IPv6 has nothing like route_localnet, and a client that
+// is refused goes on to 127.0.0.1 at once.
 func outputRules() []rule {
 	v4, v6 := ipv4(), ipv6()
 	return []rule{
 		newRule(v4.is(), v4.toPublished()),
 		newRule(v6.is(), v6.toPublished()),
 		newRule(v4.isShown(), toThisHost(), v4.toPublishedAnywhere()),
-		newRule(v6.isShown(), toThisHost(), v6.toPublishedAnywhere()),
+		newRule(v6.is(), v6.notToLoopback(), toThisHost(), v6.toPublishedAnywhere()),
 	}
 }
 
 // postroutingRules give packets a source that their answers come back to.
 func postroutingRules() []rule {
-	rules := []rule{
+	v4, v6 := ipv4(), ipv6()
+	return []rule{
 		// To the container at the other end it would look as if its neighbour had
 		// spoken, which it answers directly, past the translation.
 		newRule(marked(markHairpin), masquerade()),
+		newRule(v4.is(), v4.fromLoopback(), oif("", setBridges), masquerade()),
+		newRule(v4.is(), v4.fromSubnet(v4.masq), oif("!=", setBridges), masquerade()),
+		newRule(v6.is(), v6.fromSubnet(v6.masq), oif("!=", setBridges), masquerade()),
 	}
-	for _, f := range []family{ipv4(), ipv6()} {
-		rules = append(rules,
-			newRule(f.is(), f.fromLoopback(), oif("", setBridges), masquerade()),
-			newRule(f.is(), f.fromSubnet(f.masq), oif("!=", setBridges), masquerade()))
-	}
-	return rules
 }

@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path"
 
 	"github.com/sirupsen/logrus"
 
@@ -119,11 +118,7 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) (*Table, error) {
 	if len(chain) > 28 {
 		return nil, fmt.Errorf("firewall name %q: iptables chain %s is longer than 28 bytes", opts.Name, chain)
 	}
-	lock := fs.Path("/run/xtables.lock")
-	if err := os.MkdirAll(path.Dir(lock), 0o755); err != nil {
-		return nil, fmt.Errorf("make directory of the iptables lock: %w", err)
-	}
-	if err := os.Setenv("XTABLES_LOCKFILE", lock); err != nil {
+	if err := os.Setenv("XTABLES_LOCKFILE", fs.Path("/run/xtables.lock")); err != nil {
 		return nil, fmt.Errorf("set the iptables lock: %w", err)
 	}
 	return &Table{

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,12 +100,12 @@ func newLab(t *testing.T) *lab {
 	l.sysctl(t, "net/ipv4/ip_forward", "1")
 	l.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
 	for letter, n := range networks() {
-		l.addNetwork(t, letter, n.Bridge, n.Internal)
+		l.addNetwork(t, letter, n.Bridge)
 		// Someone outside who knows the subnets, and sends to them directly.
 		l.outside.Route(t, n.Subnets[0].String(), hostAddr)
 		l.outside.Route(t, n.Subnets[1].String(), hostAddr6)
 	}
-	l.addNetwork(t, "e", "docker0", false)
+	l.addNetwork(t, "e", "docker0")
 	l.serve(t, l.outside)
 	l.host.Run(t, func() (err error) {
 		log := logrus.New()
@@ -116,7 +117,7 @@ func newLab(t *testing.T) *lab {
 }
 
 // addNetwork makes a bridge with two containers.
-func (l *lab) addNetwork(t *testing.T, letter, bridge string, internal bool) {
+func (l *lab) addNetwork(t *testing.T, letter, bridge string) {
 	t.Helper()
 	l.host.Run(t, func() error {
 		h, err := link.New(hostfs.New("/"))
@@ -128,8 +129,8 @@ func (l *lab) addNetwork(t *testing.T, letter, bridge string, internal bool) {
 			netip.MustParsePrefix(fmt.Sprintf("fd00:%d::1/64", letter[0])),
 		}})
 		for _, n := range []string{"1", "2"} {
-			v := link.Veth{Host: "v" + letter + n, Peer: "p" + letter + n, Bridge: bridge, Hairpin: true}
-			err = errors.Join(err, h.EnsureVeth(v))
+			v := link.Veth{Host: "v" + letter + n, Peer: "p" + letter + n, Bridge: bridge}
+			err = errors.Join(err, h.EnsureVeth(v), h.SetHairpin(v.Host, true))
 		}
 		return errors.Join(err, h.Close())
 	})
@@ -231,8 +232,12 @@ func source(a net.Addr) string {
 	return netip.MustParseAddrPort(a.String()).Addr().Unmap().String()
 }
 
-// blocked is what reach returns when nothing answers.
-const blocked = "blocked"
+// What reach returns for no answer, and for an answer that refuses. A check that
+// wants a connection blocked is content with both.
+const (
+	blocked = "blocked"
+	refused = "refused"
+)
 
 // reach connects from a namespace and returns the source that the server saw.
 func (l *lab) reach(ctx context.Context, from, to string, patience time.Duration) (string, error) {
@@ -244,6 +249,9 @@ func (l *lab) reach(ctx context.Context, from, to string, patience time.Duration
 	err := l.namespace(from).Do(func() error {
 		d := net.Dialer{Timeout: patience}
 		conn, err := d.DialContext(ctx, network, addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			seen = refused
+		}
 		if err != nil {
 			return nil //nolint:nilerr // not to get through is an answer
 		}
@@ -279,10 +287,13 @@ func (l *lab) checkAll(t *testing.T, checks []check) {
 	for _, c := range checks {
 		wg.Go(func() {
 			patience := patienceForAnswer
-			if c.want == blocked {
+			if c.want == blocked || c.want == refused {
 				patience = patienceForSilence
 			}
 			got, err := l.reach(t.Context(), c.from, c.to, patience)
+			if got == refused && c.want == blocked {
+				got = blocked
+			}
 			if err != nil || got != c.want {
 				t.Errorf("%s to %s: got %s, %v; want %s", c.from, c.to, got, err, c.want)
 			}

@@ -88,6 +88,50 @@ func TestPackets_goWhereTheyMayAndNowhereElse(t *testing.T) {
 	}
 }
 
+// No answer does not mean that nothing got through: of an internal network, and of a
+// container that pretends to be the host itself, not one packet may.
+func TestPackets_notEvenOneWay(t *testing.T) {
+	t.Parallel()
+	for _, w := range worlds() {
+		t.Run(w.String(), func(t *testing.T) {
+			t.Parallel()
+			l := newWorld(t, w)
+			count := func(name, match string) {
+				ns := l.namespace(name)
+				ns.Exec(t, "nft", "add", "table", "inet", "test")
+				ns.Exec(t, "nft", "add", "chain", "inet", "test", "in", "{ type filter hook input priority 0 ; }")
+				ns.Exec(t, "nft", append([]string{"add", "rule", "inet", "test", "in"}, strings.Fields(match+" counter")...)...)
+			}
+			count("outside", "ip saddr 10.105.0.0/24")
+			count("outside", "ip6 saddr fd00:105::/64")
+			count("i1", "ip saddr != 10.105.0.0/24 meta l4proto tcp")
+			count("i1", "ip6 saddr != fd00:105::/64 meta l4proto tcp")
+			count("host", "iifname on-a ip saddr 127.0.0.0/8")
+			a2 := l.namespace("a2")
+			a2.Exec(t, "ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+			a2.Exec(t, "ip", "addr", "add", "127.0.0.1/32", "dev", "eth0")
+			a2.Exec(t, "sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+			a2.Exec(t, "ip", "route", "change", "default", "via", gateway("a"), "src", "127.0.0.1")
+			l.checkAll(t, []check{
+				{"i1", at(outsideAddr, 80), blocked},
+				{"i1", at(outsideAddr6, 80), blocked},
+				{"outside", at(addr4("i1"), 80), blocked},
+				{"outside", at(addr6("i1"), 80), blocked},
+				{"outside", at(hostAddr, 8086), blocked},
+				{"a2", "udp " + at(hostAddr, 80), blocked},
+			})
+			for _, name := range []string{"outside", "i1", "host"} {
+				list := l.namespace(name).Exec(t, "nft", "list", "table", "inet", "test")
+				for line := range strings.Lines(list) {
+					if strings.Contains(line, "counter") && !strings.Contains(line, "packets 0 ") {
+						t.Errorf("%s got %s", name, strings.TrimSpace(line))
+					}
+				}
+			}
+		})
+	}
+}
+
 func gateway(letter string) string { return fmt.Sprintf("10.%d.0.1", letter[0]) }
 
 func gateway6(letter string) string { return fmt.Sprintf("fd00:%d::1", letter[0]) }
@@ -110,6 +154,8 @@ func published() []check {
 		{"host", at("127.0.0.1", 8082), gateway("a")},
 		{"host", "udp " + at("127.0.0.1", 8084), gateway("a")},
 		{"host", at(hostAddr6, 8080), hostAddr6},
+		// IPv6 has no route_localnet; to be refused lets a client try 127.0.0.1.
+		{"host", at("::1", 8080), refused},
 		// From a container of another network, of ours and of the engine's.
 		{"b2", at(hostAddr, 8080), addr4("b2")},
 		{"b2", at(gateway("b"), 8080), addr4("b2")},

@@ -25,7 +25,7 @@ type chain struct {
 	// kind is "" for a chain that others jump to.
 	kind     nftables.ChainType
 	hook     *nftables.ChainHook
-	priority int
+	priority nftables.ChainPriority
 	rules    []rule
 }
 
@@ -110,8 +110,10 @@ func translated() part {
 
 // marked matches packets with any of the mark's bits.
 func marked(mask uint32) part {
-	return part{fmt.Sprintf("meta mark & 0x%08x != 0x00000000", mask),
-		bits(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg(0)}, mask)}
+	return part{
+		fmt.Sprintf("meta mark & 0x%08x != 0x00000000", mask),
+		bits(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg(0)}, mask),
+	}
 }
 
 // bits loads a value and matches if any bit of the mask is in it.

@@ -167,7 +167,7 @@ func elementSet(list []element) map[element]struct{} {
 }
 
 func checkPort(p Port) error {
-	if p.HostAddr.Unmap().Is4() != p.Addr.Unmap().Is4() || !p.HostAddr.IsValid() || !p.Addr.IsValid() {
+	if p.HostAddr.Is4() != p.Addr.Is4() || !p.HostAddr.IsValid() || !p.Addr.IsValid() || p.HostAddr.Is4In6() || p.Addr.Is4In6() {
 		return fmt.Errorf("published port %s to %s: the addresses are not of one family",
 			netip.AddrPortFrom(p.HostAddr, p.HostPort), netip.AddrPortFrom(p.Addr, p.Port))
 	}

@@ -3,6 +3,7 @@ package firewall
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -21,7 +22,7 @@ func (c chain) nft(t *nftables.Table) *nftables.Chain {
 	if c.hook != nil {
 		policy := nftables.ChainPolicyAccept
 		out.Type, out.Hooknum, out.Policy = c.kind, c.hook, &policy
-		out.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(c.priority))
+		out.Priority = new(c.priority)
 	}
 	return out
 }
@@ -114,7 +115,7 @@ func (t *Table) nftSets() (map[string]*nftables.Set, error) {
 	table := t.table()
 	out := make(map[string]*nftables.Set)
 	for i, s := range wantSets() {
-		ns, err := s.nft(table, uint32(i)+1) //nolint:gosec // there are a dozen
+		ns, err := s.nft(table, uint32(i)+1)
 		if err != nil {
 			return nil, fmt.Errorf("nft set %s: %w", s.name, err)
 		}
@@ -124,7 +125,19 @@ func (t *Table) nftSets() (map[string]*nftables.Set, error) {
 }
 
 // eachChunk calls f for each set with a part of its elements, in a fixed order.
+//
+// In a set of intervals the order matters: the kernel wants a start before its end,
+// and of two that touch the one's end before the other's start.
 func eachChunk(list []element, f func(set string, list []nftables.SetElement) error) error {
+	list = slices.SortedFunc(slices.Values(list), func(a, b element) int {
+		if c := strings.Compare(a.key, b.key); c != 0 || a.end == b.end {
+			return c
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
 	bySet := make(map[string][]nftables.SetElement)
 	for _, e := range list {
 		bySet[e.set] = append(bySet[e.set], e.nft())
