@@ -243,8 +243,9 @@ type Driver interface {
 	Leave(ctx context.Context, n Network, ep Endpoint) error
 	// Reconcile brings the kernel to exactly what the records say, and returns
 	// what it had to repair, one line each. It is the one path for start and
-	// repair.
-	Reconcile(ctx context.Context, want []Attached) (repairs []string, err error)
+	// repair. What networks in unreadable have is left alone as far as possible,
+	// though nothing but their ids is known.
+	Reconcile(ctx context.Context, want []Attached, unreadable []NetworkID) (repairs []string, err error)
 }
 
 // Publisher is a [Driver] that can publish ports by itself.
@@ -260,6 +261,10 @@ type Publisher interface {
 type Attached struct {
 	Network   Network
 	Endpoints []Endpoint
+	// Unreadable are further endpoints, whose records this version cannot read. A
+	// newer one, to which the user may return, has made them; what they have in the
+	// kernel is to be left alone.
+	Unreadable []EndpointID
 }
 
 // ValidID reports whether s has the form of the engine's ids: 64 lower-case

@@ -54,21 +54,26 @@ func (r *Registry) Join(ctx context.Context, network NetworkID, id EndpointID, k
 		}
 		ep.SandboxKey, ep.Published = "", nil
 	}
-	att, err := d.Join(ctx, n, ep)
-	if err != nil {
-		return Attachment{}, fmt.Errorf("join: %w", err)
-	}
-	if ep.SandboxKey == key {
-		return att, nil
-	}
 	joined := ep
 	joined.SandboxKey = key
-	if err := r.writeEndpoint(ctx, joined); err != nil {
-		uctx, cancel := undoContext(ctx)
-		defer cancel()
-		return Attachment{}, errors.Join(fmt.Errorf("join: %w", err), d.Leave(uctx, n, ep))
+	if ep.SandboxKey != key {
+		// The record first: were the process to die in between, nobody would know
+		// that there is an interface to be removed.
+		if err := r.writeEndpoint(ctx, joined); err != nil {
+			return Attachment{}, fmt.Errorf("join: %w", err)
+		}
 	}
-	return att, nil
+	att, err := d.Join(ctx, n, joined)
+	if err == nil {
+		return att, nil
+	}
+	err = fmt.Errorf("join: %w", err)
+	if ep.SandboxKey == key {
+		return Attachment{}, err // a container may be using what the first time made
+	}
+	uctx, cancel := undoContext(ctx)
+	defer cancel()
+	return Attachment{}, errors.Join(err, d.Leave(uctx, n, joined), r.writeEndpoint(uctx, ep))
 }
 
 // Leave takes the endpoint out of its sandbox: its published ports and its
@@ -124,6 +129,9 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, network NetworkID, id End
 // Publish publishes ports of an endpoint, all or none. Publishing the same again
 // is success; other ports replace the former.
 func (r *Registry) Publish(ctx context.Context, network NetworkID, id EndpointID, bindings []Binding) error {
+	if err := r.yieldPorts(ctx, id, bindings); err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
 	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
 	if err != nil {
 		return fmt.Errorf("publish ports: %w", err)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type Registry struct {
 	drivers map[Type]Driver
 	turns   turn.Turns
 
+	unreadable []NetworkID // whose records were skipped; fixed once open
+
 	mu       sync.RWMutex // guards networks; never held across I/O
 	networks map[NetworkID]*networkEntry
 }
@@ -41,11 +44,14 @@ type networkEntry struct {
 	network   Network
 	pending   bool // reserved by a CreateNetwork that is still under way
 	endpoints map[EndpointID]Endpoint
+	// unreadable are endpoints whose records were skipped.
+	unreadable []EndpointID
 }
 
 // Open reads all records of this host from kv. It does not touch the kernel;
 // call [Registry.Reconcile] for that. A record that cannot be read is skipped
-// with a warning: one bad value must not keep every other network down.
+// with a warning: one bad value must not keep every other network down. Nor is what
+// it has in the kernel taken for left over.
 func Open(ctx context.Context, kv store.KV, drivers map[Type]Driver, log logrus.FieldLogger) (*Registry, error) {
 	r := &Registry{log: log, kv: kv, drivers: drivers, networks: make(map[NetworkID]*networkEntry)}
 	pairs, _, err := kv.List(ctx, store.LocalNetworksPrefix(), 0)
@@ -53,31 +59,46 @@ func Open(ctx context.Context, kv store.KV, drivers map[Type]Driver, log logrus.
 		return nil, fmt.Errorf("read network records: %w", err)
 	}
 	for _, p := range pairs {
-		n, err := decodeNetwork(p.Value)
-		if err != nil {
-			log.WithError(err).WithField("key", p.Key).Warn("network record skipped")
-			continue
-		}
-		r.networks[n.ID] = &networkEntry{network: n, endpoints: make(map[EndpointID]Endpoint)}
+		r.loadNetwork(p)
 	}
 	pairs, _, err = kv.List(ctx, store.LocalEndpointsPrefix(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("read endpoint records: %w", err)
 	}
 	for _, p := range pairs {
-		ep, err := decodeEndpoint(p.Value)
-		if err != nil {
-			log.WithError(err).WithField("key", p.Key).Warn("endpoint record skipped")
-			continue
-		}
-		entry, ok := r.networks[ep.Network]
-		if !ok {
-			log.WithField("key", p.Key).Warn("endpoint record of an unknown network skipped")
-			continue
-		}
-		entry.endpoints[ep.ID] = ep
+		r.loadEndpoint(p)
 	}
 	return r, nil
+}
+
+func (r *Registry) loadNetwork(p store.Pair) {
+	n, err := decodeNetwork(p.Value)
+	if err != nil {
+		r.log.WithError(err).WithField("key", p.Key).Warn("network record skipped")
+		if id := strings.TrimPrefix(p.Key, store.LocalNetworksPrefix()); ValidID(id) {
+			r.unreadable = append(r.unreadable, NetworkID(id))
+		}
+		return
+	}
+	r.networks[n.ID] = &networkEntry{network: n, endpoints: make(map[EndpointID]Endpoint)}
+}
+
+func (r *Registry) loadEndpoint(p store.Pair) {
+	ep, err := decodeEndpoint(p.Value)
+	if err != nil {
+		r.log.WithError(err).WithField("key", p.Key).Warn("endpoint record skipped")
+		network, id, _ := strings.Cut(strings.TrimPrefix(p.Key, store.LocalEndpointsPrefix()), "/")
+		if entry, ok := r.networks[NetworkID(network)]; ok && ValidID(id) {
+			entry.unreadable = append(entry.unreadable, EndpointID(id))
+		}
+		return
+	}
+	entry, ok := r.networks[ep.Network]
+	if !ok {
+		r.log.WithField("key", p.Key).Warn("endpoint record of an unknown network skipped")
+		return
+	}
+	entry.endpoints[ep.ID] = ep
 }
 
 // Network returns the record of a network.
@@ -115,7 +136,7 @@ func (r *Registry) All() []Attached {
 		eps := slices.SortedFunc(maps.Values(entry.endpoints), func(a, b Endpoint) int {
 			return a.Created.Compare(b.Created)
 		})
-		all = append(all, Attached{Network: entry.network, Endpoints: eps})
+		all = append(all, Attached{Network: entry.network, Endpoints: eps, Unreadable: entry.unreadable})
 	}
 	slices.SortFunc(all, func(a, b Attached) int { return a.Network.Created.Compare(b.Network.Created) })
 	return all
@@ -251,7 +272,7 @@ func (r *Registry) Reconcile(ctx context.Context) ([]string, error) {
 		errs    []error
 	)
 	for _, typ := range slices.Sorted(maps.Keys(r.drivers)) {
-		did, err := r.drivers[typ].Reconcile(ctx, byType[typ])
+		did, err := r.drivers[typ].Reconcile(ctx, byType[typ], r.unreadable)
 		repairs = append(repairs, did...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("reconcile %s networks: %w", typ, err))

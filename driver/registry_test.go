@@ -82,7 +82,7 @@ func (k *kernel) Unpublish(_ context.Context, _ driver.Network, ep driver.Endpoi
 	return k.do("Unpublish", func() { delete(k.ports, ep.ID) })
 }
 
-func (k *kernel) Reconcile(_ context.Context, want []driver.Attached) ([]string, error) {
+func (k *kernel) Reconcile(_ context.Context, want []driver.Attached, _ []driver.NetworkID) ([]string, error) {
 	err := k.do("Reconcile", func() {
 		k.nets = map[driver.NetworkID]bool{}
 		for _, a := range want {

@@ -20,9 +20,10 @@ const (
 	// sweepEvery is how often everything is compared, whether or not anything
 	// was heard.
 	sweepEvery = 30 * time.Second
-	// sweepGap is the least time between two sweeps, so that a burst of events
-	// makes one.
-	sweepGap = time.Second
+	// sweepGap is the least time between two sweeps, and sweepDelay that from an
+	// event to its sweep, so that a burst of events makes one.
+	sweepGap   = time.Second
+	sweepDelay = 50 * time.Millisecond
 	// sweepTimeout bounds one sweep.
 	sweepTimeout = 10 * time.Second
 )
@@ -95,19 +96,22 @@ func (k *keeper) run(ctx context.Context) error {
 func (k *keeper) loop(ctx context.Context, links <-chan link.Event, heard <-chan struct{}) {
 	next := time.NewTimer(sweepEvery)
 	defer next.Stop()
-	soon := false // next is sweepGap away at most
+	var last time.Time
+	soon := false // next is for an event
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-next.C:
 			k.sweep(ctx)
+			last = time.Now()
 			next.Reset(sweepEvery)
 			soon = false
 			continue
 		case ev, ok := <-links:
-			if !ok {
-				return // only when ctx ends
+			if !ok { // ctx ends, or else the kernel ended the watch
+				links = nil
+				continue
 			}
 			if !ev.Resync && ev.Kind != "bridge" {
 				continue
@@ -115,7 +119,9 @@ func (k *keeper) loop(ctx context.Context, links <-chan link.Event, heard <-chan
 		case <-heard:
 		}
 		if !soon {
-			next.Reset(sweepGap)
+			// At boot the engine's own bridge comes with a FORWARD policy that
+			// drops what containers send that are about to start.
+			next.Reset(max(sweepDelay, sweepGap-time.Since(last)))
 			soon = true
 		}
 	}
@@ -161,11 +167,33 @@ func (k *keeper) forget(ctx context.Context, view map[string]engine.Network) err
 	var errs []error
 	for _, ep := range gone.endpoints {
 		k.log.WithField("endpoint", ep.ID.Short()).Warn("endpoint removed: the engine no longer knows it")
-		errs = append(errs, k.verbs.dropEndpoint(ctx, ep.Network, ep.ID))
+		errs = append(errs, k.verbs.dropEndpoint(ctx, ep.Network, ep.ID), k.releaseAddrs(ctx, ep))
 	}
 	for _, id := range gone.networks {
 		k.log.WithField("network", id.Short()).Warn("network removed: the engine no longer knows it")
-		errs = append(errs, k.verbs.dropNetwork(ctx, id))
+		errs = append(errs, k.releasePools(ctx, id), k.verbs.dropNetwork(ctx, id))
+	}
+	return errors.Join(errs...)
+}
+
+// releaseAddrs gives back the addresses of an endpoint that is removed, as the engine
+// would have. One that has been taken up by another endpoint is let alone.
+func (k *keeper) releaseAddrs(ctx context.Context, ep driver.Endpoint) error {
+	n, _ := k.networks.Network(ep.Network)
+	var errs []error
+	for _, l := range ownLeases(n, ep) {
+		errs = append(errs, k.addresses.ReleaseAddress(ctx, l.pool, l.addr))
+	}
+	return errors.Join(errs...)
+}
+
+// releasePools gives back the pools of a network that is about to be removed; they go
+// with it.
+func (k *keeper) releasePools(ctx context.Context, id driver.NetworkID) error {
+	n, _ := k.networks.Network(id)
+	var errs []error
+	for _, pool := range ownPools(n) {
+		errs = append(errs, k.addresses.ReleasePool(ctx, pool))
 	}
 	return errors.Join(errs...)
 }

@@ -342,7 +342,9 @@ func (k *fakeKernel) Leave(_ context.Context, _ driver.Network, ep driver.Endpoi
 	return nil
 }
 
-func (k *fakeKernel) Reconcile(context.Context, []driver.Attached) ([]string, error) { return nil, nil }
+func (k *fakeKernel) Reconcile(context.Context, []driver.Attached, []driver.NetworkID) ([]string, error) {
+	return nil, nil
+}
 
 func (k *fakeKernel) Publish(_ context.Context, _ driver.Network, ep driver.Endpoint) ([]driver.Binding, error) {
 	k.mu.Lock()

@@ -18,18 +18,26 @@ import (
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/hostport"
 	"github.com/ournet/ournet/internal/link"
 )
 
 // devices is the part of the kernel that has links and addresses.
 type devices interface {
+	interfaces
 	EnsureBridge(want link.Bridge) (link.Ensured, error)
-	EnsureVeth(want link.Veth) error
-	SetHairpin(name string, on bool) error
+	ForgetFlows(ports ...link.HostPort) error
 	Delete(name string) error
 	Link(name string) (link.Link, error)
 	Links() ([]link.Link, error)
 	Routes() ([]link.Route, error)
+}
+
+// interfaces are the containers' ports of a bridge.
+type interfaces interface {
+	EnsureVeth(want link.Veth) error
+	SetHairpin(name string, on bool) error
+	SetIsolated(name string, on bool) error
 }
 
 // rules is the host's packet filter.
@@ -46,10 +54,12 @@ type hostPorts interface {
 	Hold(proto uint8, addr netip.Addr, first, last uint16) (port uint16, err error)
 	Ensure(proto uint8, addr netip.Addr, port uint16) error
 	Release(proto uint8, addr netip.Addr, port uint16) error
+	Held() []hostport.Port
 }
 
 // sysctls reads and sets kernel settings by their path under /proc/sys.
 type sysctls interface {
+	Sysctl(key string) (string, error)
 	SetSysctl(key, value string) error
 }
 
@@ -66,6 +76,7 @@ type Driver struct {
 var (
 	_ driver.Driver    = (*Driver)(nil)
 	_ driver.Publisher = (*Driver)(nil)
+	_ driver.Prober    = (*Driver)(nil)
 )
 
 // Kernel is everything of the host that a [Driver] works on.
@@ -107,16 +118,22 @@ func (d *Driver) EnsureNetwork(ctx context.Context, n driver.Network) error {
 // RemoveNetwork removes the rules and the bridge. A bridge that was there before
 // the network (`-o com.docker.network.bridge.name=br0`) stays.
 func (d *Driver) RemoveNetwork(ctx context.Context, n driver.Network) error {
-	var errs []error
-	if err := d.rules.RemoveNetwork(ctx, bridgeName(n)); err != nil {
-		errs = append(errs, fmt.Errorf("remove rules of network %s: %w", n.ID.Short(), err))
-	}
 	l, err := d.dev.Link(bridgeName(n))
+	var errs []error
 	switch {
 	case errors.Is(err, link.ErrNotFound):
 	case err != nil:
 		errs = append(errs, err)
-	case l.Alias == d.alias(n.ID):
+	case l.Alias != d.alias(n.ID):
+		// Before the rules go that keep it from being of use to anybody else.
+		if err := d.set(unwantSysctls(n)); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := d.rules.RemoveNetwork(ctx, bridgeName(n)); err != nil {
+		errs = append(errs, fmt.Errorf("remove rules of network %s: %w", n.ID.Short(), err))
+	}
+	if err == nil && l.Alias == d.alias(n.ID) {
 		if err := d.dev.Delete(l.Name); err != nil {
 			errs = append(errs, fmt.Errorf("remove bridge %s: %w", l.Name, err))
 		}

@@ -235,3 +235,36 @@ func TestJoin_internalNetworkHasNoGateway(t *testing.T) {
 		t.Errorf("Join = %+v, want no gateway", att)
 	}
 }
+
+func TestEnsureNetwork_halvesOfTheDefaultRouteAreNoObstacle(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "ournet")
+	h.ns.Exec(t, "ip", "link", "add", "tun0", "type", "bridge")
+	h.ns.Exec(t, "ip", "link", "set", "tun0", "up")
+	h.ns.Exec(t, "ip", "route", "add", "0.0.0.0/1", "dev", "tun0")
+	h.ns.Exec(t, "ip", "route", "add", "128.0.0.0/1", "dev", "tun0")
+	must(t, h.EnsureNetwork(t.Context(), testNetwork(1)))
+}
+
+func TestRemoveNetwork_closesLoopbackOnABridgeThatStays(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "ournet")
+	h.ns.Exec(t, "ip", "link", "add", "br0", "type", "bridge")
+	n := testNetwork(1)
+	n.Options.BridgeName = "br0"
+	must(t, h.EnsureNetwork(t.Context(), n))
+	must(t, h.RemoveNetwork(t.Context(), n))
+	if v := strings.TrimSpace(h.ns.Exec(t, "cat", "/proc/sys/net/ipv4/conf/br0/route_localnet")); v != "0" {
+		t.Errorf("route_localnet = %s", v)
+	}
+}
+
+func TestCheck_refusesTheEnginesBridges(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "ournet")
+	n := testNetwork(1)
+	n.Options.BridgeName = "docker0"
+	if err := h.Check(n, nil); err == nil {
+		t.Errorf("docker0 may be taken over")
+	}
+}

@@ -20,6 +20,10 @@ func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 		return fmt.Errorf("%w %s=%d: IPv6 needs at least %d",
 			driver.ErrOption, driver.OptMTU, n.Options.MTU, minMTUIPv6)
 	}
+	if engineBridge.MatchString(bridgeName(n)) {
+		return fmt.Errorf("bridge %s is %w by the engine; choose another %s",
+			bridgeName(n), driver.ErrInUse, driver.OptBridgeName)
+	}
 	for _, other := range have {
 		if bridgeName(other) == bridgeName(n) {
 			return fmt.Errorf("bridge %s is %w by network %s; choose another %s",

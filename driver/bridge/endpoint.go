@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/link"
 )
 
 // dstPrefix is what interfaces in a container are called, before their number.
@@ -16,7 +18,11 @@ func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (
 	if err := d.forward(n); err != nil {
 		return driver.Attachment{}, err
 	}
-	if err := d.dev.EnsureVeth(wantVeth(n, ep)); err != nil {
+	isolated, err := d.isolated(n)
+	if err != nil {
+		return driver.Attachment{}, err
+	}
+	if err := d.dev.EnsureVeth(wantVeth(n, ep, isolated)); err != nil {
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: dstPrefix}
@@ -41,4 +47,14 @@ func (d *Driver) Leave(_ context.Context, _ driver.Network, ep driver.Endpoint) 
 		return fmt.Errorf("remove the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	return nil
+}
+
+// Attached reports whether the endpoint's interface is there, be it in a sandbox or
+// still on the host.
+func (d *Driver) Attached(ep driver.Endpoint) (bool, error) {
+	_, err := d.dev.Link(hostSide(ep.ID))
+	if errors.Is(err, link.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -22,7 +22,7 @@ func TestPublish_containersOwnPortIsLetBackIn(t *testing.T) {
 	h.wantHairpin(t, ep)
 
 	h.ns.Exec(t, "ip", "link", "delete", "on-000000000001") // the setting goes with it
-	_, err = h.Reconcile(t.Context(), []driver.Attached{{Network: n, Endpoints: []driver.Endpoint{ep}}})
+	_, err = h.Reconcile(t.Context(), []driver.Attached{{Network: n, Endpoints: []driver.Endpoint{ep}}}, nil)
 	must(t, err)
 	h.wantHairpin(t, ep)
 }

@@ -1,6 +1,10 @@
 package bridge
 
-import "github.com/ournet/ournet/driver"
+import (
+	"strings"
+
+	"github.com/ournet/ournet/driver"
+)
 
 // Device names have at most 15 bytes (IFNAMSIZ less the final zero). Ids are
 // random, so the first 11 or 12 digits tell devices apart.
@@ -21,6 +25,12 @@ func bridgeName(n driver.Network) string {
 // hostSide returns the name of the end of an endpoint's veth that stays on the
 // host, as a port of the bridge.
 func hostSide(id driver.EndpointID) string { return hostPrefix + string(id[:11]) }
+
+// isHostSide reports whether a name is one that hostSide makes.
+func isHostSide(name string) bool {
+	digits, ok := strings.CutPrefix(name, hostPrefix)
+	return ok && len(digits) == 11 && strings.Trim(digits, "0123456789abcdef") == ""
+}
 
 // containerSide returns the name of the end of an endpoint's veth that the engine
 // moves into the sandbox, before it does.

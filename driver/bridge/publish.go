@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/link"
 )
 
 // portTries bounds the search for a port that is free on IPv4 and IPv6 alike.
@@ -28,9 +30,34 @@ func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoi
 		return nil, errors.Join(err, d.release(published))
 	}
 	if err := d.rules.AddPorts(ctx, wantPorts(n, ep)...); err != nil {
-		return nil, errors.Join(fmt.Errorf("set rules of published ports: %w", err), d.release(published))
+		// Nor may the packet filter go on wanting them: it would set them the next time.
+		return nil, errors.Join(fmt.Errorf("set rules of published ports: %w", err),
+			d.rules.RemovePorts(context.WithoutCancel(ctx), wantPorts(n, ep)...), d.release(published))
 	}
+	d.forgetFlows(wantPorts(n, ep), false)
 	return published, nil
+}
+
+// forgetFlows has datagrams that clients go on sending without a pause find the
+// container that has the port now, if any. A TCP client learns from a reset.
+func (d *Driver) forgetFlows(published []firewall.Port, gone bool) {
+	var ports []link.HostPort
+	for _, p := range published {
+		if driver.Protocol(p.Protocol) == driver.TCP {
+			continue
+		}
+		flows := link.HostPort{Protocol: p.Protocol, Addr: p.HostAddr, Port: p.HostPort}
+		if !gone {
+			flows.Keep = netip.AddrPortFrom(p.Addr, p.Port)
+		}
+		ports = append(ports, flows)
+	}
+	if len(ports) == 0 {
+		return
+	}
+	if err := d.dev.ForgetFlows(ports...); err != nil {
+		d.log.WithError(err).Warn("clients of a port that go on sending may not reach its container")
+	}
 }
 
 // Unpublish sends nothing there any more, then lets go of the host ports.
@@ -38,6 +65,7 @@ func (d *Driver) Unpublish(ctx context.Context, n driver.Network, ep driver.Endp
 	if err := d.rules.RemovePorts(ctx, wantPorts(n, ep)...); err != nil {
 		return fmt.Errorf("remove rules of published ports: %w", err)
 	}
+	d.forgetFlows(wantPorts(n, ep), true)
 	return d.release(ep.Published)
 }
 
@@ -104,15 +132,17 @@ func hostAddrs(n driver.Network, ep driver.Endpoint, b driver.Binding) ([]netip.
 		}
 		return []netip.Addr{b.HostAddr}, nil
 	}
+	every := netip.IPv4Unspecified()
+	if n.Options.HostBindingIPv4.IsValid() {
+		every = n.Options.HostBindingIPv4
+	}
 	var addrs []netip.Addr
 	if has4 {
-		addr := netip.IPv4Unspecified()
-		if n.Options.HostBindingIPv4.IsValid() {
-			addr = n.Options.HostBindingIPv4
-		}
-		addrs = append(addrs, addr)
+		addrs = append(addrs, every)
 	}
-	if has6 {
+	// Who names one IPv4 address, 127.0.0.1 say, does not mean every IPv6 address
+	// as well; nor does the engine take it so (configurePortBindingIPv6).
+	if has6 && every.IsUnspecified() {
 		addrs = append(addrs, netip.IPv6Unspecified())
 	}
 	if len(addrs) == 0 {

@@ -123,3 +123,22 @@ func TestPublish_addressOfAFamilyTheContainerLacksIsRefused(t *testing.T) {
 		t.Errorf("Publish = %v, want an error about the family", err)
 	}
 }
+
+func TestPublish_oneIPv4AddressAsDefaultDoesNotOpenIPv6(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "ournet")
+	n := testNetwork(1)
+	n.Options.HostBindingIPv4 = netip.MustParseAddr("127.0.0.1")
+	n.Subnets = append(n.Subnets, driver.Subnet{
+		Pool: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParsePrefix("fd00::1/64"),
+	})
+	ep := testEndpoint(n, 1)
+	ep.AddressIPv6 = netip.MustParsePrefix("fd00::2/64")
+	ep.Bindings = []driver.Binding{{Protocol: driver.TCP, Port: 80, HostPort: 8080, HostPortEnd: 8085}}
+	h.attach(t, n, ep)
+	published, err := h.Publish(t.Context(), n, ep)
+	must(t, err)
+	if len(published) != 1 {
+		t.Errorf("Publish = %v", published)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/hostport"
 	"github.com/ournet/ournet/internal/link"
 )
 
@@ -22,7 +23,7 @@ var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12}
 // An interface whose container is gone is not made again: its other end went
 // with the container's namespace, and the engine makes a new endpoint for the
 // next start.
-func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached) ([]string, error) {
+func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadable []driver.NetworkID) ([]string, error) {
 	var (
 		repairs []string
 		errs    []error
@@ -41,8 +42,13 @@ func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached) ([]strin
 		return repairs, errors.Join(append(errs, fmt.Errorf("list devices: %w", err))...)
 	}
 	note(d.repairInterfaces(want, links))
-	note(d.removeOrphans(want, links))
-	note(d.rules.Set(ctx, wantState(want, links)))
+	note(d.removeOrphans(want, unreadable, links))
+	rules := wantState(want, links)
+	changed, err := d.rules.Set(ctx, rules)
+	note(changed, err)
+	if len(changed) > 0 {
+		d.forgetFlows(rules.Ports, false) // they may have been judged without rules
+	}
 	note(nil, d.repairHolds(want))
 	return repairs, errors.Join(errs...)
 }
@@ -72,12 +78,23 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 		errs    []error
 	)
 	for _, a := range want {
+		isolated, err := d.isolated(a.Network)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		for _, ep := range a.Endpoints {
 			l, ok := byName[hostSide(ep.ID)]
-			if !ok || l.Master == bridgeName(a.Network) && l.Up {
+			if !ok {
 				continue
 			}
-			if err := d.repairInterface(a.Network, ep); err != nil {
+			if l.Master == bridgeName(a.Network) && l.Up {
+				if !a.Network.Options.ICC {
+					errs = append(errs, d.dev.SetIsolated(l.Name, isolated)) // br_netfilter comes and goes
+				}
+				continue
+			}
+			if err := d.repairInterface(a.Network, ep, isolated); err != nil {
 				errs = append(errs, fmt.Errorf("put %s back on its bridge: %w", l.Name, err))
 				continue
 			}
@@ -87,8 +104,8 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 	return repairs, errors.Join(errs...)
 }
 
-func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint) error {
-	if err := d.dev.EnsureVeth(wantVeth(n, ep)); err != nil {
+func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint, isolated bool) error {
+	if err := d.dev.EnsureVeth(wantVeth(n, ep, isolated)); err != nil {
 		return err
 	}
 	if len(ep.Published) == 0 {
@@ -98,34 +115,14 @@ func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint) error {
 }
 
 // removeOrphans removes bridges that carry this instance's alias, and ports on
-// our bridges that carry our names, which no record wants.
-func (d *Driver) removeOrphans(want []driver.Attached, links []link.Link) ([]string, error) {
-	wanted := make(map[string]bool)
-	ours := make(map[string]bool)
-	for _, a := range want {
-		wanted[bridgeName(a.Network)] = true
-		ours[bridgeName(a.Network)] = true
-		for _, ep := range a.Endpoints {
-			wanted[hostSide(ep.ID)] = true
-		}
-	}
-	var orphans []string
-	for _, l := range links {
-		if l.Kind == "bridge" && strings.HasPrefix(l.Alias, d.aliasPrefix()) && !wanted[l.Name] {
-			ours[l.Name] = true
-			orphans = append(orphans, l.Name)
-		}
-	}
-	for _, l := range links {
-		if l.Kind == "veth" && ours[l.Master] && strings.HasPrefix(l.Name, hostPrefix) && !wanted[l.Name] {
-			orphans = append(orphans, l.Name)
-		}
-	}
+// such bridges that carry our names, which no record wants. A bridge that was
+// adopted is left alone: its ports may be the user's, or another instance's.
+func (d *Driver) removeOrphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) ([]string, error) {
 	var (
 		repairs []string
 		errs    []error
 	)
-	for _, name := range orphans {
+	for _, name := range d.orphans(want, unreadable, links) {
 		if err := d.dev.Delete(name); err != nil {
 			errs = append(errs, fmt.Errorf("remove orphan %s: %w", name, err))
 			continue
@@ -135,10 +132,56 @@ func (d *Driver) removeOrphans(want []driver.Attached, links []link.Link) ([]str
 	return repairs, errors.Join(errs...)
 }
 
-// repairHolds takes the host ports again that the records say are published: a
-// new process holds none.
+// orphans names the devices that removeOrphans removes.
+func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) []string {
+	wanted := make(map[string]bool)
+	for _, a := range want {
+		wanted[bridgeName(a.Network)] = true
+		for _, ep := range a.Endpoints {
+			wanted[hostSide(ep.ID)] = true
+		}
+		for _, id := range a.Unreadable {
+			wanted[hostSide(id)] = true
+		}
+	}
+	ours := make(map[string]bool)
+	var orphans []string
+	for _, l := range links {
+		id, ok := strings.CutPrefix(l.Alias, d.aliasPrefix())
+		if l.Kind != "bridge" || !ok || slices.Contains(unreadable, driver.NetworkID(id)) {
+			continue
+		}
+		ours[l.Name] = true
+		if !wanted[l.Name] {
+			orphans = append(orphans, l.Name)
+		}
+	}
+	for _, l := range links {
+		if l.Kind == "veth" && ours[l.Master] && isHostSide(l.Name) && !wanted[l.Name] {
+			orphans = append(orphans, l.Name)
+		}
+	}
+	return orphans
+}
+
+// repairHolds holds exactly the host ports that the records say are published: a
+// new process holds none, and a verb that failed twice, in what it did and in taking
+// it back, may hold too many.
 func (d *Driver) repairHolds(want []driver.Attached) error {
+	wanted := make(map[hostport.Port]bool)
+	for _, a := range want {
+		for _, ep := range a.Endpoints {
+			for _, b := range ep.Published {
+				wanted[hostport.Port{Protocol: uint8(b.Protocol), Addr: b.HostAddr, Port: b.HostPort}] = true
+			}
+		}
+	}
 	var errs []error
+	for _, p := range d.ports.Held() {
+		if !wanted[p] {
+			errs = append(errs, d.ports.Release(p.Protocol, p.Addr, p.Port))
+		}
+	}
 	for _, a := range want {
 		for _, ep := range a.Endpoints {
 			for _, b := range ep.Published {

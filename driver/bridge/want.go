@@ -22,17 +22,20 @@ func wantBridge(n driver.Network, alias string) link.Bridge {
 		Addrs: addrs,
 		IPv6:  n.HasIPv6(),
 		Alias: alias,
+		Own:   n.Options.BridgeName == "",
 	}
 }
 
 // wantVeth says what an endpoint's pair of interfaces should be.
-func wantVeth(n driver.Network, ep driver.Endpoint) link.Veth {
+func wantVeth(n driver.Network, ep driver.Endpoint, isolated bool) link.Veth {
 	return link.Veth{
 		Host:    hostSide(ep.ID),
 		Peer:    containerSide(ep.ID),
 		Bridge:  bridgeName(n),
 		MTU:     n.Options.MTU,
 		PeerMAC: ep.MAC[:],
+
+		Isolated: isolated,
 	}
 }
 
@@ -80,6 +83,15 @@ func wantSysctls(n driver.Network) []sysctl {
 	// A connection from the host to 127.0.0.1:port leaves by the bridge with
 	// that source; the firewall drops what comes in with such a destination.
 	return []sysctl{{"net/ipv4/conf/" + bridgeName(n) + "/route_localnet", "1"}}
+}
+
+// unwantSysctls takes wantSysctls back on a bridge that stays without us: nothing
+// would drop any more what arrives there for 127.0.0.1.
+func unwantSysctls(n driver.Network) []sysctl {
+	if n.Internal {
+		return nil
+	}
+	return []sysctl{{"net/ipv4/conf/" + bridgeName(n) + "/route_localnet", "0"}}
 }
 
 // wantForwarding says which settings the host needs to forward a network's packets.

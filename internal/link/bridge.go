@@ -32,6 +32,9 @@ type Bridge struct {
 	// Alias marks the bridge as made by us. Its part up to the first colon is
 	// common to all of ours, and the whole is this network's own.
 	Alias string
+	// Own says that nobody else can mean this name, so that a bridge of it without
+	// an alias is one that we had no time to mark: the alias comes after the bridge.
+	Own bool
 }
 
 // Ensured says what [Handle.EnsureBridge] found and did.
@@ -73,8 +76,16 @@ func (h *Handle) EnsureBridge(want Bridge) (Ensured, error) {
 	if err := claim(have, want); err != nil {
 		return Ensured{}, err
 	}
-	got := Ensured{Adopted: have.Alias != want.Alias}
-	got.Changed, err = h.adjustBridge(have, want, got.Adopted)
+	var got Ensured
+	if have.Alias == "" && want.Own {
+		if err := h.SetAlias(want.Name, want.Alias); err != nil {
+			return Ensured{}, err
+		}
+		have.Alias, got.Changed = want.Alias, true
+	}
+	got.Adopted = have.Alias != want.Alias
+	adjusted, err := h.adjustBridge(have, want, got.Adopted)
+	got.Changed = got.Changed || adjusted
 	if err != nil {
 		return got, fmt.Errorf("bridge %s: %w", want.Name, err)
 	}

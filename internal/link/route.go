@@ -17,7 +17,9 @@ type Route struct {
 }
 
 // Routes returns the routes of the main table, IPv4 and IPv6, that say where a
-// subnet is: without default, multicast, loopback and link-local ones.
+// subnet is: without default, multicast, loopback and link-local ones. The halves
+// 0.0.0.0/1 and 128.0.0.0/1, with which VPNs overrule the default route, are
+// default ones too.
 func (h *Handle) Routes() ([]Route, error) {
 	links, err := h.Links()
 	if err != nil {
@@ -37,7 +39,7 @@ func (h *Handle) Routes() ([]Route, error) {
 	var routes []Route
 	for _, r := range list {
 		dst, ok := prefixFrom(r.Dst)
-		if !ok || dst.Bits() == 0 || !placed(dst.Addr()) {
+		if !ok || dst.Bits() <= 1 || !placed(dst.Addr()) {
 			continue
 		}
 		index := r.LinkIndex

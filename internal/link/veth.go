@@ -23,6 +23,8 @@ type Veth struct {
 	MTU int
 	// PeerMAC is the container side's hardware address; nil or zeros mean any.
 	PeerMAC net.HardwareAddr
+	// Isolated keeps the bridge from handing packets to other isolated ports.
+	Isolated bool
 }
 
 // EnsureVeth makes the pair, or makes an existing one right.
@@ -49,6 +51,11 @@ func (h *Handle) EnsureVeth(want Veth) error {
 		}
 		if err == nil {
 			err = h.createVeth(want, bridge)
+		}
+	}
+	if err == nil && want.Isolated {
+		if err = h.SetIsolated(want.Host, true); err != nil {
+			return errors.Join(err, h.Delete(want.Host))
 		}
 	}
 	if err == nil {
@@ -148,6 +155,9 @@ func (h *Handle) adjustHostSide(host Link, want Veth, bridge int) error {
 			return fmt.Errorf("make it a port: %w", err)
 		}
 	}
+	if err := h.nl.LinkSetIsolated(device, want.Isolated); err != nil {
+		return fmt.Errorf("set isolation: %w", err)
+	}
 	if !host.Up {
 		if err := h.nl.LinkSetUp(device); err != nil {
 			return fmt.Errorf("set up: %w", err)
@@ -170,6 +180,20 @@ func (h *Handle) SetHairpin(name string, on bool) error {
 	device := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
 	if err := h.nl.LinkSetHairpin(device, on); err != nil {
 		return fmt.Errorf("set hairpin of %s: %w", name, err)
+	}
+	return nil
+}
+
+// SetIsolated keeps a bridge from handing packets from one isolated port to another,
+// or lets it. What the host itself sends and gets is not concerned.
+func (h *Handle) SetIsolated(name string, on bool) error {
+	index, err := h.index(name)
+	if err != nil {
+		return fmt.Errorf("set isolation: %w", err)
+	}
+	device := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
+	if err := h.nl.LinkSetIsolated(device, on); err != nil {
+		return fmt.Errorf("set isolation of %s: %w", name, err)
 	}
 	return nil
 }
