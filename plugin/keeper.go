@@ -30,6 +30,7 @@ const (
 
 // engineView is what the keeper asks of the engine, never inside a verb.
 type engineView interface {
+	Runs(ctx context.Context, plugin string) (bool, error)
 	Networks(ctx context.Context) (map[string]engine.Network, error)
 	Watch(ctx context.Context, heard func(engine.Event)) error
 }
@@ -48,6 +49,7 @@ type keeper struct {
 	verbs     *networkVerbs // what the engine forgot is deleted the way it would have
 	devices   linkWatcher
 	engine    engineView
+	pluginID  string // "" if no engine runs the plugin
 
 	missing missing // owned by run's goroutine
 }
@@ -134,7 +136,7 @@ func (k *keeper) sweep(ctx context.Context) {
 	if err := k.repair(ctx); err != nil {
 		k.log.WithError(err).Error("sweep")
 	}
-	view, err := k.engine.Networks(ctx)
+	view, err := k.view(ctx)
 	if err != nil {
 		// Without its word nothing is taken for dead.
 		k.log.WithError(err).Debug("the engine was not asked what it still knows")
@@ -150,6 +152,20 @@ func (k *keeper) sweep(ctx context.Context) {
 	if err != nil {
 		k.log.WithError(err).Error("sweep addresses")
 	}
+}
+
+// view asks our own engine what it knows, and no other.
+func (k *keeper) view(ctx context.Context) (map[string]engine.Network, error) {
+	if k.pluginID != "" {
+		ours, err := k.engine.Runs(ctx, k.pluginID)
+		if err != nil {
+			return nil, err
+		}
+		if !ours {
+			return nil, errors.New("the engine that answers does not run this plugin")
+		}
+	}
+	return k.engine.Networks(ctx)
 }
 
 func (k *keeper) repair(ctx context.Context) error {

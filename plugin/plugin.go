@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -75,7 +76,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	handler := NewHandler(log, p.networks, p.addresses)
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
-		devices: p.devices, engine: engine.New(cfg.HostRoot, log),
+		devices: p.devices, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -85,7 +86,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return Serve(gctx, handler, listeners...) })
 	g.Go(func() error { return k.run(gctx) })
-	log.WithField("name", cfg.Name).Info("ournet is ready")
+	log.WithFields(logrus.Fields{"name": cfg.Name, "plugin": p.id[:min(len(p.id), 12)]}).Info("ournet is ready")
 	err = g.Wait()
 	handler.Wait()
 	if err != nil {
@@ -98,6 +99,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 type parts struct {
 	cfg       config.Config
 	log       logrus.FieldLogger
+	id        string // the engine's for this plugin
 	kv        *boltstore.Store
 	devices   *link.Handle
 	rules     *firewall.Table
@@ -109,6 +111,9 @@ type parts struct {
 // open opens all parts. Whatever it opened before it failed, close closes.
 func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 	if p.kv, err = boltstore.Open(ctx, filepath.Join(p.cfg.StateDir, "ournet.db")); err != nil {
+		return err
+	}
+	if p.id, err = ownID(p.cfg.StateDir); err != nil {
 		return err
 	}
 	host := hostfs.New(p.cfg.HostRoot)
@@ -138,6 +143,16 @@ func (p *parts) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	return p.rules.Remove(ctx)
+}
+
+// ownID returns the engine's id for this plugin, "" if no engine runs it.
+func ownID(stateDir string) (id string, err error) {
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find the plugin's id: %w", err)
+	}
+	defer func() { err = errors.Join(err, mounts.Close()) }()
+	return engine.PluginID(mounts, stateDir)
 }
 
 func (p *parts) close() error {
