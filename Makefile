@@ -106,7 +106,7 @@ plugin-docker: ## the same through the Dockerfile, for those who have an engine 
 # ---- testing it
 
 # What runs on real engines is tested on its own, last.
-UNIT = $(shell go list ./... | grep -v -e /test/)
+UNIT = $(shell go list ./... | grep -v -e /test/lab -e /test/e2e -e /test/demo)
 
 .PHONY: test
 test: setup plugin check unit ## set up, then run everything: lint, unit, kernel, fuzz, lab and end-to-end tests
@@ -139,11 +139,11 @@ lab-test: packages engines plugin ## tests of the lab itself; RUN=pattern choose
 .PHONY: e2e
 e2e: packages engines registry plugin ## end-to-end tests on both engines; RUN=pattern chooses
 	@echo '==> end-to-end tests'
-	@go test $(AS_ROOT) -count=1 -v -timeout 40m -run '$(RUN)' ./test/e2e/...
+	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
 
 .PHONY: bench
-bench: packages engines plugin ## measure attach latency beside the built-in bridge
-	@go run $(AS_ROOT) ./test/bench
+bench: packages engines plugin ## measure ournet beside the built-in bridge, into build/bench and docs/bench-results.md
+	@go run $(AS_ROOT) ./test/bench -page docs/bench-results.md
 
 .PHONY: fmt
 fmt: tools ## format the code

@@ -21,7 +21,7 @@ func TestOption_bridgeNameIsTheLinksName(t *testing.T) {
 func TestOption_masqueradeDecidesWhoTheOutsideSees(t *testing.T) {
 	// The engines would use the same subnet at the same time, and the outside has
 	// one route for it.
-	subnets := map[string]string{"20.10": "172.27.0.0/24", "29": "172.28.0.0/24"}
+	subnets := map[string]string{"20.10": "10.77.0.0/24", "29": "10.78.0.0/24"}
 	each(t, func(h *host) {
 		h.run("docker network create -d ournet masqueraded")
 		h.run("docker run -d --name behind --network masqueraded busybox sleep 1d")
@@ -59,7 +59,7 @@ func TestOption_mtuIsThatOfTheContainersInterface(t *testing.T) {
 
 // Tutorial, step 5: --internal.
 func TestOption_internalHasNoWayOutAndNoneIn(t *testing.T) {
-	subnets := map[string]string{"20.10": "172.27.0.0/24", "29": "172.28.0.0/24"}
+	subnets := map[string]string{"20.10": "10.77.0.0/24", "29": "10.78.0.0/24"}
 	each(t, func(h *host) {
 		subnet := subnets[string(h.Engine)]
 		h.run("docker network create -d ournet --internal --subnet " + subnet + " closed")

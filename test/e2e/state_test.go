@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -15,10 +16,11 @@ type state map[string][]string
 const stateScript = `
 echo "== links"; ip -d -o link | sed -E 's/^[0-9]+: //; s/@if[0-9]+//' | awk '{print $1}' | sort
 echo "== addresses"; ip -o address | awk '{print $2, $3, $4}' | grep -v fe80: | sort
-echo "== routes"; ip route show table all | grep -v -e fe80: -e ff00: | sort
+echo "== routes"; ip route show table all | grep -v -e fe80: -e ff00: | sed 's/ linkdown//' | sort
 echo "== nft"; nft --stateless list ruleset
-echo "== iptables"; iptables-save | grep -v '^#' | sed 's/ \[[0-9:]*\]$//'
-echo "== ip6tables"; ip6tables-save | grep -v '^#' | sed 's/ \[[0-9:]*\]$//'
+for v in iptables ip6tables; do
+	echo "== $v (legacy)"; $v-legacy-save 2>/dev/null | grep -v '^#' | sed 's/ \[[0-9:]*\]$//'
+done
 echo "== sandboxes"; awk '$2 ~ "^/run/docker/netns/" {print $2}' /proc/self/mounts | sort
 echo "== plugin sockets"; find /run/docker/plugins | sort
 echo "== listening"; ss -Hlntu | awk '{print $1, $5}' | sort
@@ -41,5 +43,45 @@ func (h *host) state() state {
 		}
 		s[part] = append(s[part], line)
 	}
+	s["nft"] = nftRules(s["nft"])
 	return s
+}
+
+// nftRules turns nft's listing, which is also that of iptables-nft, into a line per
+// rule with its table and chain before it. They are sorted: which table was made
+// first is as little a trace of a network as is whose jump stands first after the
+// engine has started anew.
+func nftRules(listing []string) []string {
+	var rules, path []string
+	for _, line := range joinElements(listing) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "":
+		case line == "}":
+			path = path[:len(path)-1]
+		case strings.HasSuffix(line, "{"):
+			path = append(path, strings.TrimSuffix(line, " {"))
+			rules = append(rules, strings.Join(path, " "))
+		default:
+			rules = append(rules, strings.Join(path, " ")+": "+line)
+		}
+	}
+	slices.Sort(rules)
+	return rules
+}
+
+// joinElements puts the elements of a set, which nft spreads over lines, on one.
+func joinElements(listing []string) []string {
+	var lines []string
+	open := false
+	for _, line := range listing {
+		if open {
+			lines[len(lines)-1] += " " + strings.TrimSpace(line)
+		} else {
+			lines = append(lines, line)
+		}
+		last := lines[len(lines)-1]
+		open = strings.Contains(last, "elements = {") && !strings.HasSuffix(last, "}")
+	}
+	return lines
 }

@@ -177,7 +177,8 @@ func (h *Host) endEngine(ctx context.Context, sig unix.Signal) error {
 	if err := p.signal(sig); err != nil {
 		return err
 	}
-	if err := p.wait(ctx); err != nil {
+	// A new engine refuses to start while anybody has the id in docker.pid.
+	if err := p.waitReaped(ctx); err != nil {
 		return fmt.Errorf("end the engine of %s: %w\n%s", h.Name, err, h.logTail())
 	}
 	return nil

@@ -91,6 +91,16 @@ func (p process) wait(ctx context.Context) error {
 	})
 }
 
+// waitReaped waits until nothing of the process is left, its id included.
+func (p process) waitReaped(ctx context.Context) error {
+	return Poll(ctx, fmt.Sprintf("the id of process %d to be free", p.PID), func() error {
+		if _, start, err := readStat(p.PID); err == nil && start == p.Start {
+			return errors.New("nobody has waited for it yet")
+		}
+		return nil
+	})
+}
+
 // findInner returns the process that has the id inner in the process namespace of
 // the process first.
 func findInner(first process, inner int) (process, error) {

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// results is all that was measured.
+type results struct {
+	Machine machine         `json:"machine"`
+	Rounds  int             `json:"rounds"`
+	Engines []engineResults `json:"engines"`
+}
+
+// engineResults is all that was measured with one engine.
+type engineResults struct {
+	Engine     string            `json:"engine"`
+	Version    string            `json:"version"`
+	API        string            `json:"api"`
+	Components map[string]string `json:"components"`
+	Latency    []latency         `json:"latency"`
+	Attach     attachCost        `json:"attach"`
+	// Callbacks are those of all commands in Attach and Latency.
+	Callbacks  []callback `json:"callbacks"`
+	Memory     []memory   `json:"memory"`
+	Throughput throughput `json:"throughput"`
+}
+
+// latency is one command on all networks.
+type latency struct {
+	Step     string             `json:"step"`
+	Variants map[string]summary `json:"variants"`
+}
+
+// summary says how long a command took, in milliseconds.
+type summary struct {
+	Median float64 `json:"median_ms"`
+	P90    float64 `json:"p90_ms"`
+	P99    float64 `json:"p99_ms"`
+	// Ratio compares with the first variant; nil for that itself.
+	Ratio *interval `json:"ratio,omitempty"`
+	// Values are the single measurements, in their order.
+	Values []float64 `json:"values_ms"`
+}
+
+func summarize(s *samples) []latency {
+	base := variants()[0].name
+	var all []latency
+	for _, step := range s.steps {
+		l := latency{Step: step, Variants: make(map[string]summary)}
+		for variant, values := range s.values[step] {
+			sum := summary{Median: median(values), P90: percentile(values, 90), P99: percentile(values, 99), Values: values}
+			if variant != base {
+				r := compare(values, s.values[step][base])
+				sum.Ratio = &r
+			}
+			l.Variants[variant] = sum
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// write puts results.json and results.md into the folder, and a copy of the latter
+// at page, unless that is empty.
+func (r results) write(folder, page string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("make the results' folder: %w", err)
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the results: %w", err)
+	}
+	files := map[string][]byte{
+		filepath.Join(folder, "results.json"): append(text, '\n'),
+		filepath.Join(folder, "results.md"):   []byte(r.markdown()),
+	}
+	if page != "" {
+		files[page] = []byte(r.markdown())
+	}
+	for file, text := range files {
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return fmt.Errorf("write the results: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/ournet/ournet/test/lab"
+)
+
+// streamSeconds is how long each stream lasts.
+const streamSeconds = "2"
+
+// throughput is TCP from one container to another, in Gbit/s, by variant.
+type throughput struct {
+	Values map[string][]float64 `json:"gbit_per_s"`
+}
+
+// measureThroughput sends one TCP stream at a time between two containers on the
+// same network. iperf3 is the machine's own, run in the containers' network
+// namespaces, so that no image needs its libraries.
+func measureThroughput(ctx context.Context, b *bed, rounds int) (t throughput, err error) {
+	remove, err := b.makeNetworks(ctx)
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	t.Values = make(map[string][]float64)
+	pairs := made()[:2]
+	for _, v := range pairs {
+		for _, end := range []string{"from", "to"} {
+			dismiss, err := b.start(ctx, v.network+"-"+end, "--network", v.network)
+			if err != nil {
+				return t, err
+			}
+			defer func() { err = errors.Join(dismiss(), err) }()
+		}
+		stop, err := b.serve(ctx, v.network+"-to")
+		if err != nil {
+			return t, err
+		}
+		defer func() { err = errors.Join(stop(), err) }()
+	}
+	dice := rand.New(rand.NewPCG(5, 6))
+	for range rounds {
+		for _, i := range dice.Perm(len(pairs)) {
+			v := pairs[i]
+			gbit, err := b.stream(ctx, v)
+			if err != nil {
+				return t, err
+			}
+			t.Values[v.name] = append(t.Values[v.name], gbit)
+		}
+	}
+	return t, nil
+}
+
+// inside returns a command that runs in a container's network namespace.
+func (b *bed) inside(ctx context.Context, container string, argv ...string) ([]string, error) {
+	pid, err := b.host.Docker(ctx, "container", "inspect", "-f", "{{.State.Pid}}", container)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{"nsenter", "--target", strings.TrimSpace(pid), "--net", "--"}, argv...), nil
+}
+
+func (b *bed) serve(ctx context.Context, container string) (stop func() error, err error) {
+	argv, err := b.inside(ctx, container, "iperf3", "--server")
+	if err != nil {
+		return nil, err
+	}
+	server, err := b.host.Start(ctx, argv...)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		// It tells of the signal that it is asked to end with as of an error.
+		if out, err := server.Stop(); err != nil && !strings.Contains(out, "terminated") {
+			return err
+		}
+		return nil
+	}, nil
+}
+
+// stream returns what the receiver got, in Gbit/s.
+func (b *bed) stream(ctx context.Context, v variant) (float64, error) {
+	to, err := b.address(ctx, v.network+"-to", v.network)
+	if err != nil {
+		return 0, err
+	}
+	argv, err := b.inside(ctx, v.network+"-from", "iperf3", "--client", to, "--time", streamSeconds, "--json")
+	if err != nil {
+		return 0, err
+	}
+	var out string
+	err = lab.Poll(ctx, "a stream on "+v.network, func() (err error) {
+		out, err = b.host.Exec(ctx, argv...) // the server may not listen yet
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	var report struct {
+		End struct {
+			Received struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		return 0, fmt.Errorf("read iperf3's report: %w", err)
+	}
+	return report.End.Received.BitsPerSecond / 1e9, nil
+}

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ask reads an object of the engine's API. It costs far less than a command, so that
+// waiting for something does not slow down what is waited for.
+func (h *host) ask(path string, value any) error {
+	return call(h.ctx, h.Socket(), http.MethodGet, path, value)
+}
+
+// welcomed reports whether the engine has finished taking up the plugin's process. If
+// it is killed before, the engine goes on asking it for up to a minute before it
+// starts another (moby pkg/plugins/client.go, callWithRetry).
+func (h *host) welcomed() error {
+	first, err := h.FirstPID()
+	if err != nil {
+		return err
+	}
+	socket := filepath.Join("/proc", strconv.Itoa(first), "root/run/docker/plugins/ournet.sock")
+	var verbs map[string]struct{ Count int }
+	if err := call(h.ctx, socket, http.MethodGet, "/ournet/stats", &verbs); err != nil {
+		return err
+	}
+	// Of what every engine asks at the start this is the last.
+	if verbs["IpamDriver.GetCapabilities"].Count == 0 {
+		return errors.New("the engine has not asked for the address manager's capabilities")
+	}
+	return nil
+}
+
+func call(ctx context.Context, socket, method, path string, value any) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://unix"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(value)
+}
+
+// attachment is a container's place on a network, as the engine shows it.
+type attachment struct {
+	NetworkID  string
+	EndpointID string
+	IPAddress  string
+	MacAddress string
+}
+
+// inhabitant is what the tests of recovery read of a container.
+type inhabitant struct {
+	Name  string
+	State struct {
+		Running bool
+		Pid     int // in the host's process namespace
+	}
+	HostConfig struct {
+		PortBindings map[string][]struct{ HostPort string }
+	}
+	NetworkSettings struct {
+		SandboxKey string
+		Networks   map[string]attachment
+	}
+}
+
+// inhabitants returns the running containers by name.
+func (h *host) inhabitants() (map[string]inhabitant, error) {
+	var ids []struct {
+		ID string `json:"Id"`
+	}
+	if err := h.ask("/containers/json", &ids); err != nil {
+		return nil, err
+	}
+	byName := map[string]inhabitant{}
+	for _, id := range ids {
+		var c inhabitant
+		if err := h.ask("/containers/"+id.ID+"/json", &c); err != nil {
+			return nil, err
+		}
+		c.Name = strings.TrimPrefix(c.Name, "/")
+		if c.State.Running {
+			byName[c.Name] = c
+		}
+	}
+	return byName, nil
+}
+
+// ournetNetworks returns the engine's networks of the plugin.
+func (h *host) ournetNetworks() ([]network, error) {
+	var all []network
+	if err := h.ask("/networks", &all); err != nil {
+		return nil, err
+	}
+	var ours []network
+	for _, n := range all {
+		if n.Driver == "ournet" {
+			ours = append(ours, n)
+		}
+	}
+	return ours, nil
+}
