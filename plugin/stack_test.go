@@ -77,15 +77,7 @@ func (s *stack) restart(t testing.TB) {
 		t.Fatal(err)
 	}
 	networks := s.registry(t)
-	var live []ipam.LiveNetwork
-	for _, a := range networks.All() {
-		ln := ipam.LiveNetwork{Network: string(a.Network.ID), Pools: ownPools(a.Network), Endpoints: make(map[string][]netip.Addr)}
-		for _, ep := range a.Endpoints {
-			ln.Endpoints[string(ep.ID)] = ep.Addrs()
-		}
-		live = append(live, ln)
-	}
-	if err := manager.Adopt(context.Background(), live); err != nil {
+	if err := manager.Adopt(context.Background(), liveNetworks(networks.All())); err != nil {
 		t.Fatal(err)
 	}
 	s.Handler = NewHandler(discard(), networks, manager)

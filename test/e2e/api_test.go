@@ -23,13 +23,8 @@ func (h *host) ask(path string, value any) error {
 // it is killed before, the engine goes on asking it for up to a minute before it
 // starts another (moby pkg/plugins/client.go, callWithRetry).
 func (h *host) welcomed() error {
-	first, err := h.FirstPID()
+	verbs, err := h.verbs()
 	if err != nil {
-		return err
-	}
-	socket := filepath.Join("/proc", strconv.Itoa(first), "root/run/docker/plugins/ournet.sock")
-	var verbs map[string]struct{ Count int }
-	if err := call(h.ctx, socket, http.MethodGet, "/ournet/stats", &verbs); err != nil {
 		return err
 	}
 	// Of what every engine asks at the start this is the last.
@@ -37,6 +32,26 @@ func (h *host) welcomed() error {
 		return errors.New("the engine has not asked for the address manager's capabilities")
 	}
 	return nil
+}
+
+// verbTimes is what the plugin counts of a verb, in microseconds.
+type verbTimes struct {
+	Count  int   `json:"count"`
+	Errors int   `json:"errors"`
+	P50    int64 `json:"p50_us"`
+	P99    int64 `json:"p99_us"`
+}
+
+// verbs asks the plugin how long its verbs took since it was started.
+func (h *host) verbs() (map[string]verbTimes, error) {
+	first, err := h.FirstPID()
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join("/proc", strconv.Itoa(first), "root/run/docker/plugins/ournet.sock")
+	var verbs map[string]verbTimes
+	err = call(h.ctx, socket, http.MethodGet, "/ournet/stats", &verbs)
+	return verbs, err
 }
 
 func call(ctx context.Context, socket, method, path string, value any) error {

@@ -2,12 +2,9 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -286,35 +283,4 @@ func (c *crowd) reportVerbs() {
 			c.h.Errorf("%s failed %d times of %d", name, v.Errors, v.Count)
 		}
 	}
-}
-
-// verbTimes is what the plugin counts of a verb, in microseconds.
-type verbTimes struct {
-	Count  int   `json:"count"`
-	Errors int   `json:"errors"`
-	P50    int64 `json:"p50_us"`
-	P99    int64 `json:"p99_us"`
-}
-
-// verbs asks the plugin how long its verbs took since it was started.
-func (h *host) verbs() (verbs map[string]verbTimes, err error) {
-	first, err := h.FirstPID()
-	if err != nil {
-		return nil, err
-	}
-	socket := fmt.Sprintf("/proc/%d/root/run/docker/plugins/ournet.sock", first)
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(h.ctx, http.MethodGet, "http://plugin/ournet/stats", http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	return verbs, json.NewDecoder(resp.Body).Decode(&verbs)
 }
