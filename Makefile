@@ -71,7 +71,7 @@ push: plugin ## push PLUGIN=ournet/ournet TAG=dev to its registry
 BINARY := $(BUILD)/bin/$(ARCH)/ournet
 ROOTFS := $(CACHE)/rootfs-$(ARCH)
 PLUGIN_DIR := $(BUILD)/plugin-$(ARCH)
-SOURCES := go.mod go.sum $(shell find cmd plugin driver ipam internal -name '*.go' ! -name '*_test.go')
+SOURCES := go.mod go.sum $(shell find cmd plugin driver ipam dns internal -name '*.go' ! -name '*_test.go')
 
 .PHONY: build
 build: $(BINARY) ## build the static binary for ARCH=amd64 or arm64

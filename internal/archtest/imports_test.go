@@ -23,6 +23,7 @@ func internalImports() map[string][]string {
 	return map[string][]string{
 		"cmd/ournet":               {"plugin", "internal/config"},
 		"plugin":                   {"*"},
+		"dns":                      {},
 		"driver":                   {"internal/store", "internal/turn"},
 		"driver/bridge":            {"driver", "internal/firewall", "internal/hostport", "internal/link", "internal/turn"},
 		"ipam":                     {"internal/addrset", "internal/store", "internal/turn"},
