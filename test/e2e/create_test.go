@@ -13,10 +13,11 @@ const (
 	ournetIPAM = "--ipam-driver ournet "
 )
 
-// eachIPAM runs the test on every engine with either address manager.
+// eachIPAM runs the test on every engine with either address manager. Whose the
+// addresses are does not depend on the firewall: its backends are tried with one.
 func eachIPAM(t *testing.T, test func(h *host, ipam string)) {
 	t.Helper()
-	t.Run("engine's IPAM", func(t *testing.T) { each(t, func(h *host) { test(h, ownIPAM) }) })
+	t.Run("engine's IPAM", func(t *testing.T) { eachBackend(t, func(h *host) { test(h, ownIPAM) }) })
 	t.Run("ournet's IPAM", func(t *testing.T) { each(t, func(h *host) { test(h, ournetIPAM) }) })
 }
 

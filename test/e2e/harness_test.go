@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ type fixture struct {
 func (f *fixture) up() (*lab.Lab, error) {
 	f.once.Do(func() {
 		begin := time.Now()
-		f.lab, f.err = newLab(context.Background(), lab.Engines()...)
+		f.lab, f.err = newLab(context.Background(), lab.Backends()...)
 		if f.err == nil {
 			fmt.Fprintf(os.Stderr, "lab with the plugin on %d hosts: %.1f s\n", len(f.lab.Hosts), time.Since(begin).Seconds())
 		}
@@ -143,11 +144,26 @@ func serveOutside(ctx context.Context, l *lab.Lab) error {
 // that the next tests use again.
 func each(t *testing.T, test func(h *host)) {
 	t.Helper()
+	eachOf(t, lab.Engines(), test)
+}
+
+// eachBackend is each for tests that the engine's firewall rules matter to: it also
+// runs them beside an engine that has its rules in nftables.
+func eachBackend(t *testing.T, test func(h *host)) {
+	t.Helper()
+	eachOf(t, lab.Backends(), test)
+}
+
+func eachOf(t *testing.T, engines []lab.Engine, test func(h *host)) {
+	t.Helper()
 	l, err := shared.up()
 	if err != nil {
 		t.Fatalf("make the lab: %v", err)
 	}
 	for _, lh := range l.Hosts {
+		if !slices.Contains(engines, lh.Engine) {
+			continue
+		}
 		t.Run(string(lh.Engine), func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t, l, lh)

@@ -19,10 +19,7 @@ func TestOption_bridgeNameIsTheLinksName(t *testing.T) {
 
 // Tutorial, step 5: com.docker.network.bridge.enable_ip_masquerade.
 func TestOption_masqueradeDecidesWhoTheOutsideSees(t *testing.T) {
-	// The engines would use the same subnet at the same time, and the outside has
-	// one route for it.
-	subnets := map[string]string{"20.10": "10.77.0.0/24", "29": "10.78.0.0/24"}
-	each(t, func(h *host) {
+	eachBackend(t, func(h *host) {
 		h.run("docker network create -d ournet masqueraded")
 		h.run("docker run -d --name behind --network masqueraded busybox sleep 1d")
 		for _, protocol := range []string{"tcp", "udp"} {
@@ -30,7 +27,7 @@ func TestOption_masqueradeDecidesWhoTheOutsideSees(t *testing.T) {
 				h.Errorf("the outside sees %s by %s, want the host's %s", seen, protocol, h.Address())
 			}
 		}
-		subnet := subnets[string(h.Engine)]
+		subnet := h.ownSubnet()
 		h.run("docker network create -d ournet -o com.docker.network.bridge.enable_ip_masquerade=false --subnet " + subnet + " routed")
 		h.run("docker run -d --name before --network routed busybox sleep 1d")
 		h.routeFromOutside(subnet)
@@ -59,9 +56,8 @@ func TestOption_mtuIsThatOfTheContainersInterface(t *testing.T) {
 
 // Tutorial, step 5: --internal.
 func TestOption_internalHasNoWayOutAndNoneIn(t *testing.T) {
-	subnets := map[string]string{"20.10": "10.77.0.0/24", "29": "10.78.0.0/24"}
-	each(t, func(h *host) {
-		subnet := subnets[string(h.Engine)]
+	eachBackend(t, func(h *host) {
+		subnet := h.ownSubnet()
 		h.run("docker network create -d ournet --internal --subnet " + subnet + " closed")
 		if !h.network("closed").Internal {
 			h.Error("inspect does not show it as internal")

@@ -5,7 +5,7 @@ import (
 )
 
 func TestPublish_answersFromEverywhere(t *testing.T) {
-	each(t, func(h *host) {
+	eachBackend(t, func(h *host) {
 		h.run("docker network create -d ournet web")
 		h.run("docker run -d --name server --network web -p 8083:6379 -p 8083:6379/udp redis")
 		h.run("docker run -d --name neighbour --network web busybox sleep 1d")
@@ -32,7 +32,7 @@ func TestPublish_answersFromEverywhere(t *testing.T) {
 }
 
 func TestIsolation_betweenNetworks(t *testing.T) {
-	each(t, func(h *host) {
+	eachBackend(t, func(h *host) {
 		h.run("docker network create -d ournet red")
 		h.run("docker network create -d ournet blue")
 		h.run("docker run -d --name inred --network red busybox sleep 1d")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -82,6 +83,12 @@ func (h *host) deaf(from *lab.Machine, protocol, address string) {
 	if seen, err := from.Exec(h.ctx, probe, "who", "-timeout", "1s", protocol, address); err == nil {
 		h.Errorf("%s answers %s, which it must not (it saw %s)", address, from.Name, seen)
 	}
+}
+
+// ownSubnet returns a subnet that no other host's test uses: the outside can have
+// one route for each.
+func (h *host) ownSubnet() string {
+	return fmt.Sprintf("10.%d.0.0/24", 200+h.Address().As4()[3])
 }
 
 // routeFromOutside lets the outside send to a subnet through the host, as a router

@@ -74,7 +74,7 @@ func (h *Host) startEngine(ctx context.Context) error {
 		"/bin/sh", "-c", engineScript, "engine", filepath.Join(h.bin, "dockerd"),
 		"-H", "unix:///var/run/docker.sock", "-H", "unix://" + h.Socket(),
 	}
-	argv = append(argv, h.lab.record.DockerdArgs...)
+	argv = append(append(argv, h.lab.record.DockerdArgs...), h.Engine.args()...)
 	// The engine outlives the call that starts it.
 	cmd, err := h.command(context.WithoutCancel(ctx), argv)
 	if err != nil {

@@ -103,6 +103,7 @@ func (l *Lab) populate() {
 	l.Outside = newMachine(l, outsideName, outsideNumber)
 	for i, e := range l.record.Engines {
 		m := newMachine(l, fmt.Sprintf("h%d", i+1), i+1)
+		m.forward = l.record.Forward || e.forward()
 		l.Hosts = append(l.Hosts, &Host{Machine: m, Engine: e, bin: e.bin(l.record.Cache)})
 	}
 }

@@ -43,12 +43,18 @@ func must(t *testing.T) func(out string, err error) string {
 
 func TestHost_runsContainers(t *testing.T) {
 	t.Parallel()
-	for _, engine := range Engines() {
+	for _, engine := range Backends() {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
 			l := up(ctx, t, engine, engine)
 			h := l.Host(1)
+			if engine == Engine29NFT {
+				// Older ones do not say what they have.
+				if backend := must(t)(h.Docker(ctx, "info", "--format", "{{.FirewallBackend.Driver}}")); backend != "nftables" {
+					t.Errorf("the engine's firewall backend is %s, want nftables", backend)
+				}
+			}
 			if err := h.ImportImages(ctx); err != nil {
 				t.Fatal(err)
 			}

@@ -34,6 +34,8 @@ type Machine struct {
 
 	lab    *Lab
 	number int
+	// forward starts it with forwarding on.
+	forward bool
 }
 
 func newMachine(l *Lab, name string, number int) *Machine {
@@ -220,7 +222,7 @@ func (m *Machine) launch(groups []cgroupMount) (*starting, error) {
 
 func (m *Machine) environment(script string, groups []cgroupMount) []string {
 	forward := "0"
-	if m.lab.record.Forward {
+	if m.forward {
 		forward = "1"
 	}
 	var mounts []string
