@@ -13,10 +13,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/admin"
 )
-
-// statsPath is where the durations of the verbs can be read, beside the protocol.
-const statsPath = "/ournet/stats"
 
 const (
 	// verbDeadline is what each verb has before its context ends.
@@ -42,7 +40,8 @@ type Handler struct {
 // NewHandler returns a handler that acts on networks and addresses.
 func NewHandler(log logrus.FieldLogger, networks Networks, addresses Addresses) *Handler {
 	h := &Handler{log: log, deadline: verbDeadline, grace: verbGrace, paths: make(map[string]http.HandlerFunc), stats: newDurations()}
-	h.paths[statsPath] = h.serveStats
+	h.read(admin.StatsPath, func() any { return h.stats.snapshot() })
+	h.read(admin.NetworksPath, func() any { return adminNetworks(networks.All()) })
 	route(h, "Plugin.Activate", bodyIgnored, activate)
 	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, now: time.Now}
 	h.verbs.register(h)
@@ -77,14 +76,6 @@ func (h *Handler) Wait() { h.running.Wait() }
 
 // Stats returns the durations of all verbs so far.
 func (h *Handler) Stats() map[string]VerbStats { return h.stats.snapshot() }
-
-func (h *Handler) serveStats(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		h.refuse(w, http.StatusMethodNotAllowed, statsPath+" is read with GET")
-		return
-	}
-	h.reply(w, http.StatusOK, h.stats.snapshot())
-}
 
 // verb registers do as the answer to POST /name.
 func (h *Handler) verb(name string, do call) {

@@ -22,6 +22,7 @@ const undoTime = 2 * time.Second
 // repeated; those that remove succeed for unknown ids.
 type Networks interface {
 	NetworkKeeper
+	NetworkLister
 	EndpointKeeper
 	Attacher
 }

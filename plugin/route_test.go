@@ -11,6 +11,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logrustest "github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/ournet/ournet/internal/admin"
 )
 
 // needBody are the verbs that act on what their body says.
@@ -227,7 +229,7 @@ func TestStats_countEveryVerb(t *testing.T) {
 		s.must(t, "/NetworkDriver.GetCapabilities", "")
 	}
 	s.ask(t, "/NetworkDriver.Join", "")
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, statsPath, http.NoBody)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, admin.StatsPath, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +245,7 @@ func TestStats_countEveryVerb(t *testing.T) {
 	if c := got["NetworkDriver.Join"]; c.Count != 1 || c.Errors != 1 {
 		t.Errorf("Join = %+v, want 1 call and 1 error", c)
 	}
-	if a := s.ask(t, statsPath, "{}"); a.Status != http.StatusMethodNotAllowed {
+	if a := s.ask(t, admin.StatsPath, "{}"); a.Status != http.StatusMethodNotAllowed {
 		t.Errorf("POST of the stats = %v, want it refused", a)
 	}
 }

@@ -180,6 +180,14 @@ func (s *stack) serve(t testing.TB) func(path string, body []byte) answer {
 // open opens s on a socket until the test ends and returns a client of it.
 func (s *stack) open(t testing.TB) *http.Client {
 	t.Helper()
+	client, idle := socketClient(s.socket(t))
+	t.Cleanup(idle) // before the server ends, which waits for connections
+	return client
+}
+
+// socket opens s on a socket until the test ends and returns its path.
+func (s *stack) socket(t testing.TB) string {
+	t.Helper()
 	path := filepath.Join(socketFolder(t), "ournet.sock")
 	l, err := Listen(path)
 	if err != nil {
@@ -187,17 +195,16 @@ func (s *stack) open(t testing.TB) *http.Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, s.Handler, l) }()
-	client, idle := socketClient(path)
+	h := s.Handler // restart makes another
+	go func() { served <- Serve(ctx, h, l) }()
 	t.Cleanup(func() {
-		idle()
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve = %v after its context ended, want nil", err)
 		}
-		s.Wait()
+		h.Wait()
 	})
-	return client
+	return path
 }
 
 func socketClient(path string) (client *http.Client, closeIdle func()) {

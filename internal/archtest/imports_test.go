@@ -28,6 +28,7 @@ func internalImports() map[string][]string {
 		"driver/bridge":            {"driver", "internal/firewall", "internal/hostport", "internal/link", "internal/turn"},
 		"ipam":                     {"internal/addrset", "internal/store", "internal/turn"},
 		"internal/addrset":         {},
+		"internal/admin":           {},
 		"internal/archtest":        {},
 		"internal/config":          {},
 		"internal/engine":          {"internal/hostfs"},

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/ournet/ournet/internal/admin"
 )
 
 // callback is what the plugin counts of a verb, in microseconds.
@@ -32,7 +34,7 @@ func (b *bed) callbacks(ctx context.Context) (list []callback, err error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://plugin/ournet/stats", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://plugin"+admin.StatsPath, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("ask the plugin for its times: %w", err)
 	}

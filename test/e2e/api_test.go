@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ournet/ournet/internal/admin"
 )
 
 // ask reads an object of the engine's API. It costs far less than a command, so that
@@ -50,7 +52,7 @@ func (h *host) verbs() (map[string]verbTimes, error) {
 	}
 	socket := filepath.Join("/proc", strconv.Itoa(first), "root/run/docker/plugins/ournet.sock")
 	var verbs map[string]verbTimes
-	err = call(h.ctx, socket, http.MethodGet, "/ournet/stats", &verbs)
+	err = call(h.ctx, socket, http.MethodGet, admin.StatsPath, &verbs)
 	return verbs, err
 }
 
