@@ -20,6 +20,8 @@ ARCH ?= $(HOST_ARCH)
 # What the plugin is called in an engine and a registry.
 PLUGIN ?= ournet/ournet
 TAG ?= dev
+# Where `make install` puts the command, one of the docker client's own folders.
+DOCKER_CLI_PLUGINS ?= /usr/local/lib/docker/cli-plugins
 # What `make lab` makes.
 HOSTS ?= 3
 ENGINE ?= 29
@@ -52,15 +54,15 @@ demo: packages-demo engine-20.10 plugin ## show it working: two containers on an
 
 .PHONY: lab
 lab: packages engines plugin ## leave HOSTS=3 private hosts running ENGINE=29 or 20.10
-	@go run $(AS_ROOT) ./test/lab/cmd/lab up -hosts $(HOSTS) -engine $(ENGINE) -plugin $(PLUGIN_DIR)
+	@go run $(AS_ROOT) ./test/lab/cmd/lab up -hosts $(HOSTS) -engine $(ENGINE) -plugin $(PLUGIN_DIR) -command $(COMMAND)
 
 .PHONY: lab-down
 lab-down: ## remove what `make lab` made
 	@go run $(AS_ROOT) ./test/lab/cmd/lab down
 
 .PHONY: install
-install: plugin ## create and enable the plugin in this machine's own engine
-	@tools/install.sh $(PLUGIN):$(TAG) $(PLUGIN_DIR)
+install: plugin ## create and enable the plugin in this machine's own engine, and put docker-ournet beside its client
+	@tools/install.sh $(PLUGIN):$(TAG) $(PLUGIN_DIR) $(COMMAND) $(DOCKER_CLI_PLUGINS)
 
 .PHONY: push
 push: plugin ## push PLUGIN=ournet/ournet TAG=dev to its registry
@@ -69,20 +71,21 @@ push: plugin ## push PLUGIN=ournet/ournet TAG=dev to its registry
 # ---- building it
 
 BINARY := $(BUILD)/bin/$(ARCH)/ournet
+COMMAND := $(BUILD)/bin/$(ARCH)/docker-ournet
 ROOTFS := $(CACHE)/rootfs-$(ARCH)
 PLUGIN_DIR := $(BUILD)/plugin-$(ARCH)
-SOURCES := go.mod go.sum $(shell find cmd plugin driver ipam dns internal -name '*.go' ! -name '*_test.go')
+SOURCES := go.mod go.sum $(shell find cli cmd plugin driver ipam dns internal -name '*.go' ! -name '*_test.go')
 
 .PHONY: build
-build: $(BINARY) ## build the static binary for ARCH=amd64 or arm64
-	@install -p $(BINARY) $(BUILD)/bin/ournet
+build: $(BINARY) $(COMMAND) ## build the static binaries for ARCH=amd64 or arm64
+	@install -p $(BINARY) $(COMMAND) $(BUILD)/bin/
 
-$(BINARY): $(SOURCES)
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o $@ ./cmd/ournet
+$(BINARY) $(COMMAND): $(SOURCES)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o $@ ./cmd/$(@F)
 	@touch $@
 
 .PHONY: plugin
-plugin: $(PLUGIN_DIR)/config.json ## make build/plugin-ARCH: rootfs and config.json
+plugin: $(PLUGIN_DIR)/config.json $(COMMAND) ## make build/plugin-ARCH, rootfs and config.json, and the command beside it
 
 $(ROOTFS)/.stamp: tools/rootfs.sh tools/debs.sh
 	@tools/step.sh "root file system for $(ARCH) out of Debian's packages" tools/rootfs.sh $(ARCH) $(ROOTFS)/rootfs

@@ -28,6 +28,7 @@ import (
 	"github.com/ournet/ournet/internal/hostport"
 	"github.com/ournet/ournet/internal/link"
 	"github.com/ournet/ournet/internal/store/boltstore"
+	"github.com/ournet/ournet/internal/version"
 	"github.com/ournet/ournet/ipam"
 )
 
@@ -86,7 +87,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return Serve(gctx, handler, listeners...) })
 	g.Go(func() error { return k.run(gctx) })
-	log.WithFields(logrus.Fields{"name": cfg.Name, "plugin": p.id[:min(len(p.id), 12)]}).Info("ournet is ready")
+	log.WithFields(logrus.Fields{"name": cfg.Name, "plugin": p.id[:min(len(p.id), 12)], "version": version.Current}).Info("ournet is ready")
 	err = g.Wait()
 	handler.Wait()
 	if err != nil {

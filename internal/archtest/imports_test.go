@@ -22,6 +22,8 @@ const (
 func internalImports() map[string][]string {
 	return map[string][]string{
 		"cmd/ournet":               {"plugin", "internal/config"},
+		"cmd/docker-ournet":        {"cli"},
+		"cli":                      {"internal/admin", "internal/config", "internal/engine", "internal/version"},
 		"plugin":                   {"*"},
 		"dns":                      {},
 		"driver":                   {"internal/store", "internal/turn"},
@@ -42,6 +44,7 @@ func internalImports() map[string][]string {
 		"internal/store/memstore":  {"internal/store"},
 		"internal/store/storetest": {"internal/store"},
 		"internal/turn":            {},
+		"internal/version":         {},
 	}
 }
 
@@ -62,6 +65,7 @@ func libraries() map[string][]string {
 		"github.com/coreos/go-iptables":        {"internal/firewall"},
 		"go.etcd.io/bbolt":                     {"internal/store/boltstore"},
 		"github.com/moby/moby":                 {"internal/engine"},
+		"github.com/spf13":                     {"cli"},
 		"os/exec":                              {"internal/netnstest"},
 	}
 }

@@ -112,16 +112,27 @@ func settings() []setting {
 }
 
 func setName(cfg *Config, value string) error {
-	if len(value) > maxName {
+	if err := CheckName(value); err != nil {
+		return err
+	}
+	cfg.Name = value
+	return nil
+}
+
+// CheckName reports why a plugin cannot have that NAME.
+func CheckName(name string) error {
+	if name == "" {
+		return errors.New("want a name")
+	}
+	if len(name) > maxName {
 		return fmt.Errorf("longer than %d characters", maxName)
 	}
-	for i, c := range value {
+	for i, c := range name {
 		alphanumeric := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
 		if !alphanumeric && (i == 0 || !strings.ContainsRune("-_.", c)) {
 			return errors.New(`want lower-case letters, digits, "-", "_" and ".", beginning with a letter or digit`)
 		}
 	}
-	cfg.Name = value
 	return nil
 }
 

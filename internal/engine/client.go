@@ -41,18 +41,35 @@ var errNotFound = errors.New("not found")
 // goroutines at once.
 type Client struct {
 	log    logrus.FieldLogger
-	socket string
+	where  string       // for the text of errors
+	target []client.Opt // which engine
 	retry  backoff
 }
 
 // New returns a client of the engine whose root folder is hostRoot. It does not
 // connect: the engine starts its plugins before it answers.
 func New(hostRoot string, log logrus.FieldLogger) *Client {
+	socket := filepath.Join(hostRoot, socketPath)
 	return &Client{
 		log:    log,
-		socket: filepath.Join(hostRoot, socketPath),
+		where:  "the engine at " + socket,
+		target: []client.Opt{client.WithHost("unix://" + socket)},
 		retry:  backoff{first: 100 * time.Millisecond, most: 10 * time.Second},
 	}
+}
+
+// ForUser returns a client of the engine that the docker command asks: host, as in
+// its --host, or if that is "" the one that DOCKER_HOST and the variables beside it
+// tell of, or the usual one. It is for commands, not for the plugin, which has but
+// one engine. It does not connect.
+func ForUser(host string, log logrus.FieldLogger) *Client {
+	c := New("/", log)
+	c.where, c.target = "the engine", []client.Opt{client.FromEnv}
+	if host != "" {
+		c.where = "the engine at " + host
+		c.target = append(c.target, client.WithHost(host))
+	}
+	return c
 }
 
 // session is a connection with a version of the API that both sides speak:
@@ -64,14 +81,14 @@ type session struct {
 
 // open starts a session; the caller closes it.
 func (c *Client) open(ctx context.Context) (*session, error) {
-	api, err := client.New(client.WithHost("unix://" + c.socket))
+	api, err := client.New(c.target...)
 	if err != nil {
-		return nil, fmt.Errorf("engine at %s: %w", c.socket, err)
+		return nil, fmt.Errorf("%s: %w", c.where, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := api.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
-		return nil, errors.Join(fmt.Errorf("agree on an API version with the engine at %s: %w", c.socket, err), api.Close())
+		return nil, errors.Join(fmt.Errorf("agree on an API version with %s: %w", c.where, err), api.Close())
 	}
 	dial := api.Dialer()
 	return &session{api: api, http: &http.Client{Transport: &http.Transport{

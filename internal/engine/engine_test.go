@@ -172,9 +172,13 @@ func TestNetworks_listsEndpointsOfRemoteDriversOnly(t *testing.T) {
 			want := map[string]Network{
 				idA: {
 					Name: "lab", Driver: "ournet", Endpoints: map[string]bool{ep1: true, ep2: true},
-					EndpointNames: map[string]string{ep1: "c1", ep2: "c2"},
+					EndpointNames:      map[string]string{ep1: "c1", ep2: "c2"},
+					EndpointContainers: map[string]string{ep1: "0123"},
 				},
-				idB: {Name: "old", Driver: "ournet/ournet:latest", Endpoints: map[string]bool{}, EndpointNames: map[string]string{}},
+				idB: {
+					Name: "old", Driver: "ournet/ournet:latest",
+					Endpoints: map[string]bool{}, EndpointNames: map[string]string{}, EndpointContainers: map[string]string{},
+				},
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("Networks (-want +got):\n%s", diff)

@@ -19,6 +19,9 @@ type Network struct {
 	Endpoints map[string]bool
 	// EndpointNames are the names of their containers, by endpoint id.
 	EndpointNames map[string]string
+	// EndpointContainers are the ids of their containers, by endpoint id. One that
+	// is about to join is not in it.
+	EndpointContainers map[string]string
 	// Subnets are what its address manager gave it.
 	Subnets []netip.Prefix
 }
@@ -85,16 +88,20 @@ func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error)
 
 func (n apiNetwork) view() Network {
 	v := Network{
-		Name:          n.Name,
-		Driver:        n.Driver,
-		Endpoints:     make(map[string]bool, len(n.Containers)),
-		EndpointNames: make(map[string]string, len(n.Containers)),
+		Name:               n.Name,
+		Driver:             n.Driver,
+		Endpoints:          make(map[string]bool, len(n.Containers)),
+		EndpointNames:      make(map[string]string, len(n.Containers)),
+		EndpointContainers: make(map[string]string, len(n.Containers)),
 	}
 	// The keys are ids of containers, or "ep-" and the endpoint's id while the
 	// container is joining.
-	for _, c := range n.Containers {
+	for key, c := range n.Containers {
 		v.Endpoints[c.EndpointID] = true
 		v.EndpointNames[c.EndpointID] = c.Name
+		if key != "ep-"+c.EndpointID {
+			v.EndpointContainers[c.EndpointID] = key
+		}
 	}
 	for _, c := range n.IPAM.Config {
 		// What is no subnet is none of ours.
