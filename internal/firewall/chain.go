@@ -15,10 +15,11 @@ const (
 )
 
 // wantChains returns our chains, those first that others jump to. They are the same
-// on every host; what differs is in the sets.
+// on every host; what differs is in the sets. What is dropped is counted, and what is
+// let pass; a change of elements leaves the counters as they are.
 func wantChains() []chain {
 	return []chain{
-		{name: chainPass, rules: []rule{newRule(setMark(markAccept), accept())}},
+		{name: chainPass, rules: []rule{newRule(setMark(markAccept), count(), accept())}},
 		{name: chainSame, rules: sameNetworkRules()},
 		{
 			// Before connection tracking, as the first thing that sees a packet.
@@ -59,14 +60,14 @@ func forwardRules() []rule {
 	return []rule{
 		newRule(iif("!=", setBridges), oif("!=", setBridges), accept()),
 		newRule(sameDevice(), goTo(chainSame)),
-		newRule(iif("", setInternal), drop()),
-		newRule(oif("", setInternal), drop()),
+		newRule(iif("", setInternal), count(), drop()),
+		newRule(oif("", setInternal), count(), drop()),
 		newRule(established(), goTo(chainPass)),
 		newRule(translated(), goTo(chainPass)),
 		// Not published: neither from outside, nor from other networks of ours or
 		// of the engine's.
-		newRule(oif("", setBridges), drop()),
-		newRule(oif("", setEngine), drop()),
+		newRule(oif("", setBridges), count(), drop()),
+		newRule(oif("", setEngine), count(), drop()),
 		newRule(goTo(chainPass)),
 	}
 }
@@ -77,7 +78,7 @@ func sameNetworkRules() []rule {
 		newRule(translated(), setMark(markHairpin), goTo(chainPass)),
 		newRule(iif("", setICC), goTo(chainPass)),
 		newRule(established(), goTo(chainPass)),
-		newRule(drop()),
+		newRule(count(), drop()),
 	}
 }
 
@@ -89,8 +90,8 @@ func sameNetworkRules() []rule {
 func loopbackRules() []rule {
 	v4 := ipv4()
 	return []rule{
-		newRule(iif("", setBridges), v4.is(), v4.toLoopback(), drop()),
-		newRule(iif("", setBridges), v4.is(), v4.fromLoopback(), drop()),
+		newRule(iif("", setBridges), v4.is(), v4.toLoopback(), count(), drop()),
+		newRule(iif("", setBridges), v4.is(), v4.fromLoopback(), count(), drop()),
 	}
 }
 

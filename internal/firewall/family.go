@@ -54,6 +54,14 @@ func (f family) isShown() part {
 	return p
 }
 
+// etherType is the protocol's number on Ethernet.
+func (f family) etherType() uint16 {
+	if f.nfproto == unix.NFPROTO_IPV4 {
+		return unix.ETH_P_IP
+	}
+	return unix.ETH_P_IPV6
+}
+
 func (f family) load(offset, register uint32) expr.Any {
 	return &expr.Payload{Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: f.size, DestRegister: register}
 }

@@ -1,8 +1,9 @@
 // Package firewall sets the packet filter and address translation of ournet's
 // networks on the host.
 //
-// It owns one nftables table of the inet family and, where the host has an
-// iptables FORWARD chain, one chain of one rule and a jump to it there. It never
+// It owns one nftables table of the inet family, one of the bridge family (see
+// [Source]) and, where the host has an iptables FORWARD chain, one chain of one rule
+// and a jump to it there. It never
 // changes, moves or flushes what is not its own. It does not know what a container
 // is: it is told of bridges, subnets and published ports.
 //
@@ -33,6 +34,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/google/nftables"
 	"github.com/sirupsen/logrus"
 
 	"github.com/ournet/ournet/internal/hostfs"
@@ -71,6 +73,8 @@ type Port struct {
 type State struct {
 	Networks []Network
 	Ports    []Port
+	// Sources are the ports of bridges whose frames are checked.
+	Sources []Source
 	// EngineBridges are the devices of the engine's own bridge networks, to and
 	// from which ours are isolated.
 	EngineBridges []string
@@ -98,6 +102,8 @@ type Table struct {
 	turn    chan struct{}
 	state   state
 	forward *forward
+	// lacks has the families of tables that the kernel was found not to have.
+	lacks map[nftables.TableFamily]bool
 }
 
 // New returns a table that wants nothing yet, without touching the host.
@@ -123,7 +129,7 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) (*Table, error) {
 	}
 	return &Table{
 		log: log, name: opts.Name, turn: make(chan struct{}, 1), state: newState(),
-		forward: newForward(chain, opts.BinDir),
+		forward: newForward(chain, opts.BinDir), lacks: make(map[nftables.TableFamily]bool),
 	}, nil
 }
 
@@ -161,6 +167,17 @@ func (t *Table) AddPorts(ctx context.Context, ports ...Port) error {
 	return t.change(ctx, "add published ports", func(s *state) (delta, error) { return s.addPorts(ports) }, false)
 }
 
+// AddSource has the frames of a port checked, whether or not there is such a device
+// yet, in time that does not depend on how many there are already.
+func (t *Table) AddSource(ctx context.Context, s Source) error {
+	return t.change(ctx, "check the source of "+s.Device, func(st *state) (delta, error) { return st.addSource(s) }, false)
+}
+
+// RemoveSource ends that; if nothing is checked there, that is fine.
+func (t *Table) RemoveSource(ctx context.Context, device string) error {
+	return t.change(ctx, "check no source of "+device, func(s *state) (delta, error) { return s.removeSource(device), nil }, false)
+}
+
 // RemovePorts takes published ports back. A port that is not published, or whose
 // host port is published to another container by now, is left alone.
 func (t *Table) RemovePorts(ctx context.Context, ports ...Port) error {
@@ -180,7 +197,7 @@ func (t *Table) Remove(ctx context.Context) error {
 	}
 	defer t.leave()
 	t.state = newState()
-	if err := t.removeTable(); err != nil {
+	if err := t.removeTables(); err != nil {
 		return err
 	}
 	return t.forward.remove()

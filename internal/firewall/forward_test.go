@@ -119,14 +119,14 @@ func TestForward_noForwardChainIsLeftSo(t *testing.T) {
 	t.Parallel()
 	ns := netnstest.Enter(t)
 	mustSet(t, newTable(t))
-	if got, want := ns.Exec(t, "nft", "list", "tables"), "table inet ournet\n"; got != want {
+	if got, want := ns.Exec(t, "nft", "list", "tables"), "table inet ournet\ntable bridge ournet\n"; got != want {
 		t.Errorf("tables:\n%swant:\n%s", got, want)
 	}
 }
 
 func mustSet(t *testing.T, table *Table) []string {
 	t.Helper()
-	changed, err := table.Set(t.Context(), cases()["ports"])
+	changed, err := table.Set(t.Context(), cases()["everything"])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,15 @@
 package firewall_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ournet/ournet/internal/firewall"
 )
 
 // world is how a host may be set up.
@@ -284,6 +289,45 @@ func TestMark_onlyOurBitsAreTakenOff(t *testing.T) {
 		}
 		if none := strings.Contains(line, "packets 0 "); none != strings.Contains(line, "0x0c000000") {
 			t.Errorf("unexpected count in %s of\n%s", line, list)
+		}
+	}
+}
+
+// An operator who asks what is dropped gets figures since the rules were made, and
+// not since the last container came.
+func TestCounters_areKeptOverChangesAndRepairsOfElements(t *testing.T) {
+	t.Parallel()
+	l := newWorld(t, world{"nft", "1"})
+	l.checkAll(t, []check{{"a1", at(addr4("b1"), 80), blocked}, {"a1", at(addr4("a2"), 80), addr4("a1")}})
+	counters := func() (packets []int) {
+		list := l.host.Exec(t, "nft", "list", "chain", "inet", "ournet", "forward") +
+			l.host.Exec(t, "nft", "list", "chain", "inet", "ournet", "pass")
+		for _, m := range regexp.MustCompile(`counter packets (\d+) `).FindAllStringSubmatch(list, -1) {
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			packets = append(packets, n)
+		}
+		return packets
+	}
+	before := counters()
+	if len(before) != 5 || before[2] == 0 || before[4] == 0 {
+		t.Errorf("packets are %v, want some that were not published and some that passed", before)
+	}
+	l.host.Run(t, func() error {
+		return errors.Join(l.table.RemovePorts(t.Context(), ports()...), l.table.AddPorts(t.Context(), ports()...),
+			l.table.AddNetwork(t.Context(), firewall.Network{Bridge: "on-x"}), l.table.RemoveNetwork(t.Context(), "on-x"))
+	})
+	l.host.Exec(t, "nft", "flush", "set", "inet", "ournet", "same")
+	l.host.Exec(t, "nft", "flush", "map", "inet", "ournet", "any4")
+	if changed := l.set(t, wantState()); len(changed) != 2 {
+		t.Errorf("changed = %q, want the two sets", changed)
+	}
+	// A client that is not answered may still be trying.
+	for i, n := range counters() {
+		if n < before[i] {
+			t.Errorf("a counter went from %d packets to %d", before[i], n)
 		}
 	}
 }

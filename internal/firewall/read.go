@@ -20,31 +20,31 @@ type kernelTable struct {
 	elements []element
 }
 
-// read returns our table, nil if there is none.
-func (t *Table) read() (*kernelTable, error) {
+// read returns one of our tables, nil if there is none.
+func (t *Table) read(l layer) (*kernelTable, error) {
 	c, err := connect()
 	if err != nil {
 		return nil, err
 	}
-	table, err := c.ListTableOfFamily(t.name, nftables.TableFamilyINet)
+	table, err := c.ListTableOfFamily(t.name, l.family)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // no table is an answer like any other
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read nft table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("read %s: %w", t.label(l), err)
 	}
 	have := &kernelTable{chains: make(map[string]string), sets: make(map[string]string)}
 	if err := have.readChains(c, table); err != nil {
-		return nil, fmt.Errorf("read chains of nft table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("read chains of %s: %w", t.label(l), err)
 	}
 	if err := have.readSets(c, table); err != nil {
-		return nil, fmt.Errorf("read sets of nft table inet %s: %w", t.name, err)
+		return nil, fmt.Errorf("read sets of %s: %w", t.label(l), err)
 	}
 	return have, nil
 }
 
 func (k *kernelTable) readChains(c *nftables.Conn, table *nftables.Table) error {
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	chains, err := c.ListChainsOfTableFamily(table.Family)
 	if err != nil {
 		return err
 	}
@@ -102,13 +102,13 @@ func setIdentity(s *nftables.Set) string {
 	return fmt.Sprintf("%d bytes to %d, map %t, interval %t", s.KeyType.Bytes, s.DataType.Bytes, s.IsMap, s.Interval)
 }
 
-// structureDiff says what of the table is not as it should be, apart from elements.
-func (t *Table) structureDiff(have *kernelTable) ([]string, error) {
+// structureDiff says what of a table is not as it should be, apart from elements.
+func (t *Table) structureDiff(l layer, have *kernelTable) ([]string, error) {
 	if have == nil {
-		return []string{fmt.Sprintf("nft table inet %s was missing", t.name)}, nil
+		return []string{t.label(l) + " was missing"}, nil
 	}
 	want := &kernelTable{chains: make(map[string]string), sets: make(map[string]string)}
-	for _, c := range wantChains() {
+	for _, c := range l.chains {
 		var comments []string
 		for _, r := range c.rules {
 			text, err := r.comment()
@@ -119,41 +119,41 @@ func (t *Table) structureDiff(have *kernelTable) ([]string, error) {
 		}
 		want.chains[c.name] = chainIdentity(c.nft(nil), comments)
 	}
-	for _, s := range wantSets() {
+	for _, s := range l.sets {
 		ns, err := s.nft(nil, 0)
 		if err != nil {
 			return nil, err
 		}
 		want.sets[s.name] = setIdentity(ns)
 	}
-	wrong := append(t.mapDiff("chain", have.chains, want.chains), t.mapDiff("set", have.sets, want.sets)...)
+	wrong := append(t.mapDiff(l, "chain", have.chains, want.chains), t.mapDiff(l, "set", have.sets, want.sets)...)
 	slices.Sort(wrong)
 	return wrong, nil
 }
 
-func (t *Table) mapDiff(what string, have, want map[string]string) []string {
+func (t *Table) mapDiff(l layer, what string, have, want map[string]string) []string {
 	var out []string
 	for name, w := range want {
 		h, ok := have[name]
 		switch {
 		case !ok:
-			out = append(out, fmt.Sprintf("nft %s %s of table inet %s was missing", what, name, t.name))
+			out = append(out, fmt.Sprintf("nft %s %s of table %s %s was missing", what, name, l.text, t.name))
 		case h != w:
-			out = append(out, fmt.Sprintf("nft %s %s of table inet %s was changed", what, name, t.name))
+			out = append(out, fmt.Sprintf("nft %s %s of table %s %s was changed", what, name, l.text, t.name))
 		}
 	}
 	for name := range have {
 		if _, ok := want[name]; !ok {
-			out = append(out, fmt.Sprintf("nft %s %s of table inet %s was left over", what, name, t.name))
+			out = append(out, fmt.Sprintf("nft %s %s of table %s %s was left over", what, name, l.text, t.name))
 		}
 	}
 	return out
 }
 
 // describe says which sets were not as wanted.
-func (t *Table) describe(d delta) []string {
+func (t *Table) describe(l layer, d delta) []string {
 	var out []string
-	for _, s := range wantSets() {
+	for _, s := range l.sets {
 		count := func(list []element) (n int) {
 			for _, e := range list {
 				if e.set == s.name {
@@ -163,8 +163,8 @@ func (t *Table) describe(d delta) []string {
 			return n
 		}
 		if add, remove := count(d.add), count(d.remove); add+remove > 0 {
-			out = append(out, fmt.Sprintf("nft set %s of table inet %s: %d elements were missing, %d left over",
-				s.name, t.name, add, remove))
+			out = append(out, fmt.Sprintf("nft set %s of table %s %s: %d elements were missing, %d left over",
+				s.name, l.text, t.name, add, remove))
 		}
 	}
 	return out

@@ -53,6 +53,15 @@ func cases() map[string]State {
 		},
 		EngineBridges: []string{"docker0"},
 	}
+	sources := []Source{
+		{Device: "onv1", MAC: [6]byte{2, 0x42, 10, 1, 0, 2}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00:1::2")}},
+		{Device: "onv2", MAC: [6]byte{2, 0x42, 10, 1, 0, 3}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.3")}},
+		{Device: "onv3", MAC: [6]byte{2, 0x42, 10, 1, 0, 4}},
+	}
+	out["sources"] = State{Sources: sources}
+	everything := out["ports"]
+	everything.Sources = sources
+	out["everything"] = everything
 	return out
 }
 
@@ -60,13 +69,15 @@ func cases() map[string]State {
 // each state in one of their own.
 func TestGolden_rulesAndSets(t *testing.T) {
 	t.Parallel()
-	golden(t, "rules", renderChains())
+	for _, l := range layers() {
+		golden(t, "rules-"+l.text, renderChains(l))
+	}
 	for name, want := range cases() {
 		s, err := stateFrom(want)
 		if err != nil {
 			t.Fatal(err)
 		}
-		golden(t, name, renderSets(s))
+		golden(t, name, renderTables(s, false))
 	}
 }
 
@@ -86,8 +97,7 @@ func TestGolden_isWhatTheKernelHas(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := "table inet ournet {\n" + renderSets(s) + renderChains() + "}\n"
-		if diff := cmp.Diff(normal(text), normal(ns.Exec(t, "nft", "-s", "list", "ruleset"))); diff != "" {
+		if diff := cmp.Diff(normal(renderTables(s, true)), normal(ns.Exec(t, "nft", "-s", "list", "ruleset"))); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -143,18 +153,31 @@ func normal(listing string) []string {
 	return lines
 }
 
-func renderChains() string {
+// renderTables writes our tables with their sets, and with their chains if asked.
+func renderTables(s state, chains bool) string {
+	var b strings.Builder
+	for _, l := range layers() {
+		fmt.Fprintf(&b, "table %s ournet {\n%s", l.text, renderSets(l, s))
+		if chains {
+			b.WriteString(renderChains(l))
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+func renderChains(l layer) string {
 	// nft has names for some priorities.
 	priority := map[string]string{
 		chainLoopback: "raw", chainPrerouting: "dstnat - 1", chainOutput: "-101",
-		chainForward: "filter - 5", chainPostrouting: "srcnat - 1", chainUnmark: "300",
+		chainSource: "dstnat", chainForward: "filter - 5", chainPostrouting: "srcnat - 1", chainUnmark: "300",
 	}
 	hooks := map[nftables.ChainHook]string{
 		*nftables.ChainHookPrerouting: "prerouting", *nftables.ChainHookOutput: "output",
 		*nftables.ChainHookForward: "forward", *nftables.ChainHookPostrouting: "postrouting",
 	}
 	var b strings.Builder
-	for _, c := range wantChains() {
+	for _, c := range l.chains {
 		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
 		if c.hook != nil {
 			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %s; policy accept;\n", c.kind, hooks[*c.hook], priority[c.name])
@@ -171,10 +194,11 @@ func renderChains() string {
 	return b.String()
 }
 
-func renderSets(s state) string {
+func renderSets(l layer, s state) string {
 	names := map[string]string{}
 	for _, t := range []nftables.SetDatatype{
 		nftables.TypeIFName, nftables.TypeIPAddr, nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService,
+		nftables.TypeEtherAddr,
 	} {
 		names[t.Name] = t.Name
 	}
@@ -186,7 +210,7 @@ func renderSets(s state) string {
 		return strings.Join(out, " . ")
 	}
 	var b strings.Builder
-	for _, set := range wantSets() {
+	for _, set := range l.sets {
 		kind, types := "set", typeName(set.key)
 		if set.val != nil {
 			kind, types = "map", types+" : "+typeName(set.val)
@@ -238,6 +262,8 @@ func renderParts(b string, parts []nftables.SetDatatype) string {
 			out = append(out, map[byte]string{6: "tcp", 17: "udp", 132: "sctp"}[raw[0]])
 		case nftables.TypeInetService:
 			out = append(out, strconv.Itoa(int(raw[0])<<8|int(raw[1])))
+		case nftables.TypeEtherAddr:
+			out = append(out, net.HardwareAddr(raw).String())
 		default:
 			out = append(out, net.IP(raw).String())
 		}

@@ -11,7 +11,8 @@ import (
 type state struct {
 	networks map[string]Network // by bridge
 	ports    map[hostPort]Port
-	engine   []string // sorted
+	sources  map[string]Source // by device
+	engine   []string          // sorted
 }
 
 // hostPort is what can be published once.
@@ -24,7 +25,7 @@ type hostPort struct {
 func (p Port) key() hostPort { return hostPort{p.Protocol, p.HostAddr, p.HostPort} }
 
 func newState() state {
-	return state{networks: make(map[string]Network), ports: make(map[hostPort]Port)}
+	return state{networks: make(map[string]Network), ports: make(map[hostPort]Port), sources: make(map[string]Source)}
 }
 
 func stateFrom(want State) (state, error) {
@@ -40,6 +41,12 @@ func stateFrom(want State) (state, error) {
 			return state{}, err
 		}
 		s.ports[p.key()] = p
+	}
+	for _, src := range want.Sources {
+		if err := src.check(); err != nil {
+			return state{}, err
+		}
+		s.sources[src.Device] = src
 	}
 	s.engine = sortedUnique(want.EngineBridges)
 	return s, nil
@@ -106,6 +113,9 @@ func (s *state) elements() []element {
 	out := append(s.networkElements(), s.engineElements()...)
 	for _, p := range s.ports {
 		out = append(out, portElement(p))
+	}
+	for _, src := range s.sources {
+		out = append(out, src.elements()...)
 	}
 	return out
 }

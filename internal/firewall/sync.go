@@ -33,15 +33,19 @@ func bigBuffers[C interface {
 
 // sync makes the kernel exactly as t.state says, and returns what was different.
 func (t *Table) sync(ctx interface{ Err() error }) ([]string, error) {
-	changed, err := t.syncTable(ctx)
-	if err != nil {
-		return changed, err
+	var changed []string
+	for _, l := range t.layers() {
+		did, err := t.syncTable(ctx, l)
+		changed = append(changed, did...)
+		if err != nil {
+			return changed, err
+		}
 	}
 	moved, err := t.forward.ensure()
 	return append(changed, moved...), err
 }
 
-func (t *Table) syncTable(ctx interface{ Err() error }) ([]string, error) {
+func (t *Table) syncTable(ctx interface{ Err() error }, l layer) ([]string, error) {
 	var (
 		changed []string
 		err     error
@@ -54,26 +58,37 @@ func (t *Table) syncTable(ctx interface{ Err() error }) ([]string, error) {
 			have  *kernelTable
 			wrong []string
 		)
-		if have, err = t.read(); err != nil {
+		if have, err = t.read(l); err != nil {
 			continue
 		}
-		if wrong, err = t.structureDiff(have); err != nil {
+		if wrong, err = t.structureDiff(l, have); err != nil {
 			return changed, err
 		}
 		if len(wrong) > 0 {
+			if err = t.rebuild(l); lacksFamily(err) {
+				t.doWithout(l, err)
+				return changed, nil
+			}
 			changed = append(changed, wrong...)
-			err = t.rebuild()
 			continue // and see that it took
 		}
-		d := difference(have.elements, t.state.elements())
+		d := difference(have.elements, l.of(t.state.elements()))
 		if len(d.add) == 0 && len(d.remove) == 0 {
 			return changed, nil
 		}
-		changed = append(changed, t.describe(d)...)
+		changed = append(changed, t.describe(l, d)...)
 		err = t.apply(d)
 	}
 	if err == nil {
 		err = errors.New("it is changed by someone else all the time")
 	}
-	return changed, fmt.Errorf("set nft table inet %s: %w", t.name, err)
+	return changed, fmt.Errorf("set %s: %w", t.label(l), err)
+}
+
+// doWithout gives up one of our tables, which this kernel cannot have. Networks work
+// without that for sources; only nobody checks them.
+func (t *Table) doWithout(l layer, err error) {
+	t.lacks[l.family] = true
+	t.log.WithError(err).Warnf("this kernel has no nft tables of family %s (CONFIG_NF_TABLES_BRIDGE): "+
+		"containers are not kept from sending with another's address", l.text)
 }

@@ -23,7 +23,10 @@ func TestSet_saysWhatWasDifferentAndRepairsIt(t *testing.T) {
 		name, harm, want string
 	}{
 		{"table", "delete table inet ournet", "nft table inet ournet was missing"},
-		{"everything", "flush ruleset", "nft table inet ournet was missing"},
+		{"table of sources", "delete table bridge ournet", "nft table bridge ournet was missing"},
+		{"rule for sources", "flush chain bridge ournet from-arp", "nft chain from-arp of table bridge ournet was changed"},
+		{"source less", "delete element bridge ournet guarded { onv1 }", "nft set guarded of table bridge ournet: 1 elements were missing, 0 left over"},
+		{"everything", "flush ruleset", "nft table inet ournet was missing;nft table bridge ournet was missing"},
 		{"rules", "flush chain inet ournet forward", "nft chain forward of table inet ournet was changed"},
 		{"one rule more", "add rule inet ournet pass counter", "nft chain pass of table inet ournet was changed"},
 		{"one rule before", "insert rule inet ournet forward accept", "nft chain forward of table inet ournet was changed"},
@@ -41,19 +44,25 @@ func TestSet_saysWhatWasDifferentAndRepairsIt(t *testing.T) {
 			ns := netnstest.Enter(t)
 			table := newTable(t)
 			mustSet(t, table)
-			before := ns.Exec(t, "nft", "-s", "list", "ruleset")
+			before := ourTables(t, ns)
 			ns.Exec(t, "nft", strings.Fields(tc.harm)...)
-			if diff := cmp.Diff([]string{tc.want}, mustSet(t, table)); diff != "" {
+			if diff := cmp.Diff(strings.Split(tc.want, ";"), mustSet(t, table)); diff != "" {
 				t.Error(diff)
 			}
 			if changed := mustSet(t, table); len(changed) > 0 {
 				t.Errorf("changed again: %q", changed)
 			}
-			if diff := cmp.Diff(normal(before), normal(ns.Exec(t, "nft", "-s", "list", "ruleset"))); diff != "" {
+			if diff := cmp.Diff(normal(before), normal(ourTables(t, ns))); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
+}
+
+// ourTables lists our tables in one order, whichever was made first.
+func ourTables(t *testing.T, ns *netnstest.Namespace) string {
+	t.Helper()
+	return ns.Exec(t, "nft", "-s", "list", "table", "inet", "ournet") + ns.Exec(t, "nft", "-s", "list", "table", "bridge", "ournet")
 }
 
 // A change that comes while the table is gone must not wait for the next sweep.
@@ -62,7 +71,7 @@ func TestAddPorts_missingTableIsMadeAgainAsAWhole(t *testing.T) {
 	ns := netnstest.Enter(t)
 	table := newTable(t)
 	mustSet(t, table)
-	want := ns.Exec(t, "nft", "-s", "list", "ruleset")
+	want := ourTables(t, ns)
 	for _, harm := range []string{"flush ruleset", "delete map inet ournet none", "flush map inet ournet any4"} {
 		if _, err := ns.TryExec(t, "nft", strings.Fields(harm)...); err != nil && !strings.Contains(harm, "none") {
 			t.Fatal(err)
@@ -74,7 +83,7 @@ func TestAddPorts_missingTableIsMadeAgainAsAWhole(t *testing.T) {
 		if err := table.AddPorts(t.Context(), ports[0]); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(normal(want), normal(ns.Exec(t, "nft", "-s", "list", "ruleset"))); diff != "" {
+		if diff := cmp.Diff(normal(want), normal(ourTables(t, ns))); diff != "" {
 			t.Errorf("after %q: %s", harm, diff)
 		}
 	}
@@ -362,5 +371,28 @@ func TestSet_thousandSubnetsThatTouch(t *testing.T) {
 		if changed, err := table.Set(t.Context(), want); err != nil || len(changed) > 0 {
 			t.Fatalf("Set %d again: %q, %v", i, changed, err)
 		}
+	}
+}
+
+// A kernel without tables of the bridge family has everything else.
+func TestTable_doesWithoutTheFamilyThatTheKernelLacks(t *testing.T) {
+	t.Parallel()
+	ns := netnstest.Enter(t)
+	table := newTable(t)
+	table.doWithout(layers()[1], errors.ErrUnsupported)
+	for i := range 2 {
+		if changed := mustSet(t, table); (len(changed) > 0) != (i == 0) {
+			t.Errorf("Set %d: %q", i, changed)
+		}
+	}
+	source := Source{Device: "onv9", MAC: [6]byte{2}}
+	if err := errors.Join(table.AddSource(t.Context(), source), table.RemoveSource(t.Context(), "onv9")); err != nil {
+		t.Error(err)
+	}
+	if got, want := ns.Exec(t, "nft", "list", "tables"), "table inet ournet\n"; got != want {
+		t.Errorf("tables:\n%swant:\n%s", got, want)
+	}
+	if err := table.Remove(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
