@@ -1,17 +1,26 @@
 package store
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"unicode/utf8"
+)
 
 // maxKey is the longest key in bytes that every implementation takes.
 const maxKey = 4096
 
-// CheckOps reports what no implementation may accept: an empty or over-long key,
-// a key that occurs twice, or an unknown kind.
+// CheckOps reports what no implementation may accept: a key that is none, a key
+// that occurs twice, an unknown kind, or a lease where it has no meaning.
 func CheckOps(ops []Op) error {
 	seen := make(map[string]struct{}, len(ops))
 	for _, op := range ops {
 		if op.Key == "" || len(op.Key) > maxKey {
 			return fmt.Errorf("apply: a key has 1 to %d bytes, not %d", maxKey, len(op.Key))
+		}
+		if err := checkKey(op.Key); err != nil {
+			return fmt.Errorf("apply: key %q: %w", op.Key, err)
 		}
 		if _, twice := seen[op.Key]; twice {
 			return fmt.Errorf("apply: key %q occurs twice", op.Key)
@@ -20,6 +29,25 @@ func CheckOps(ops []Op) error {
 		if op.Kind < OpSet || op.Kind > OpCheck {
 			return fmt.Errorf("apply: key %q: unknown kind of op %d", op.Key, op.Kind)
 		}
+		if op.Lease != "" && op.Kind != OpSet {
+			return fmt.Errorf("apply: key %q: only a set can hold a key for a lease", op.Key)
+		}
+	}
+	return nil
+}
+
+// checkKey refuses what a key loses on its way: Consul gets keys in JSON and in the
+// path of a URL, which it cleans (agent/kvs_endpoint.go, KVSEndpoint).
+func checkKey(key string) error {
+	switch {
+	case !utf8.ValidString(key):
+		return errors.New("not valid UTF-8")
+	case strings.TrimSpace(key) != key:
+		return errors.New("space at an end")
+	}
+	// A key below another may end in a slash.
+	if trimmed := strings.TrimSuffix(key, "/"); path.Clean(trimmed) != trimmed || strings.HasPrefix(key, "/") {
+		return errors.New("a step is empty or made of dots")
 	}
 	return nil
 }

@@ -18,6 +18,18 @@ var (
 	ErrConflict = errors.New("key was changed by someone else")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrUnavailable says that the store could not be asked. Nothing was written;
+	// asking again later may help.
+	ErrUnavailable = errors.New("store is unavailable")
+	// ErrUncertain says that the answer to a write was lost: it was done, or was
+	// not, or will be. Whoever needs to know reads again.
+	ErrUncertain = errors.New("it is not known whether the write was done")
+	// ErrDenied says that the store does not let us do this, now or later.
+	ErrDenied = errors.New("store refuses access")
+	// ErrTooLarge says that a write is more than the store takes at once.
+	ErrTooLarge = errors.New("too large for the store")
+	// ErrLeaseLost says that a lease has ended; nothing was written.
+	ErrLeaseLost = errors.New("lease was lost")
 )
 
 // Index is a version. It grows with every write of the store, so that the index
@@ -29,6 +41,8 @@ type Pair struct {
 	Key   string
 	Value []byte
 	Index Index
+	// Lease is the id of the lease that holds the key; empty if none does.
+	Lease string
 }
 
 // OpKind says what one [Op] does.
@@ -56,10 +70,20 @@ type Op struct {
 	Key   string
 	Value []byte
 	Index Index
+	// Lease makes an OpSet hold the key for that lease; see [Hold].
+	Lease string
 }
 
 // Set returns an op that writes value at key, unconditionally.
 func Set(key string, value []byte) Op { return Op{Kind: OpSet, Key: key, Value: value} }
+
+// Hold returns an op that writes value at key and makes the lease with that id its
+// holder. It fails with ErrConflict while another lease holds the key, and with
+// ErrLeaseLost if this one has ended. Other ops leave the holder as it is, and a
+// deletion ends the holding with the key.
+func Hold(key string, value []byte, lease string) Op {
+	return Op{Kind: OpSet, Key: key, Value: value, Lease: lease}
+}
 
 // CAS returns an op that writes value at key if the key is still at index at;
 // 0 creates.
@@ -78,20 +102,28 @@ func Check(key string, at Index) Op { return Op{Kind: OpCheck, Key: key, Index: 
 
 // KV is the contract. All methods may be called at once from many goroutines,
 // and values handed in or out belong to the caller afterwards.
+//
+// A key is UTF-8 text of at most 4096 bytes in steps that are separated by single
+// slashes, none of them "." or "..", and without a space at either end. Every
+// implementation takes at least 32 ops and 256 KiB of values in one Apply.
 type KV interface {
 	// Get returns the pair at key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Pair, error)
 
 	// List returns all pairs whose key begins with prefix, in the order of their
-	// keys, and the index of the store at that moment.
+	// keys, and the index to wait after: the pairs have every change of the prefix
+	// up to it, and every write that was acknowledged before the call.
 	//
-	// With after > 0 it first waits until the store's index for that prefix is
-	// larger than after, or ctx ends (which is an error). Deletions count as
-	// changes.
+	// With after > 0 it first waits until something under prefix is changed by a
+	// write with a larger index, or ctx ends (which is an error). Deletions count
+	// as changes. It may return without a change, and when the index comes back
+	// smaller than after, the store has lost its past: what was deleted is not
+	// known, and indexes from before mean nothing.
 	List(ctx context.Context, prefix string, after Index) ([]Pair, Index, error)
 
 	// Apply does all ops or none, durably, and returns the index that every
-	// written key now has. It fails with ErrConflict if one condition does not
-	// hold. No key may occur twice in ops.
+	// written key now has; if nothing was written, an index of the past. It fails
+	// with ErrConflict if one condition does not hold. No key may occur twice in
+	// ops. An error is certain that nothing was written, unless it is ErrUncertain.
 	Apply(ctx context.Context, ops ...Op) (Index, error)
 }

@@ -21,10 +21,14 @@ import (
 )
 
 // The file's layout: in bucket "kv" each key has 8 bytes of index, big-endian,
-// and then its value; bucket "meta" holds the format and the last index.
+// and then its value; bucket "meta" holds the format and the last index. Bucket
+// "held" has the keys that a lease holds: a byte that says what becomes of the key,
+// and then the lease's id. It is made when it is first needed; a version that does
+// not know it takes those keys for keys like all others.
 const (
 	bucketKV   = "kv"
 	bucketMeta = "meta"
+	bucketHeld = "held"
 	keyIndex   = "index"
 	keyFormat  = "format"
 
@@ -41,6 +45,7 @@ type Store struct {
 	path    string
 	db      *bbolt.DB
 	changes *store.Changes
+	leases  *store.Leases
 	calls   chan *call
 
 	closeOnce sync.Once
@@ -49,7 +54,10 @@ type Store struct {
 	closeErr  error         // set before Close returns
 }
 
-var _ store.KV = (*Store)(nil)
+var (
+	_ store.KV     = (*Store)(nil)
+	_ store.Leaser = (*Store)(nil)
+)
 
 // Get implements [store.KV].
 func (s *Store) Get(ctx context.Context, key string) (store.Pair, error) {
@@ -63,8 +71,11 @@ func (s *Store) Get(ctx context.Context, key string) (store.Pair, error) {
 			return store.ErrNotFound
 		}
 		var err error
-		pair, err = decode([]byte(key), raw)
-		return err
+		if pair, err = decode([]byte(key), raw); err != nil {
+			return err
+		}
+		pair.Lease = holder(tx, key)
+		return nil
 	})
 	if err != nil {
 		return store.Pair{}, fmt.Errorf("get %q: %w", key, s.explain(err))
@@ -108,6 +119,7 @@ func (s *Store) Close() error {
 		close(s.closing)
 		<-s.written
 		s.changes.Close()
+		s.leases.Close()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close %s: %w", s.path, err)
 		}
@@ -135,6 +147,7 @@ func list(tx *bbolt.Tx, prefix string) ([]store.Pair, error) {
 		if err != nil {
 			return nil, err
 		}
+		pair.Lease = holder(tx, pair.Key)
 		pairs = append(pairs, pair)
 	}
 	return pairs, nil

@@ -52,6 +52,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open store file %s: %w", path, err)
 	}
 	index, err := prepare(db, path)
+	if err == nil {
+		index, err = endLeases(db, index)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open store file %s: %w", path, errors.Join(err, db.Close()))
 	}
@@ -59,6 +62,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		path:    path,
 		db:      db,
 		changes: store.NewChanges(index),
+		leases:  store.NewLeases(),
 		calls:   make(chan *call),
 		closing: make(chan struct{}),
 		written: make(chan struct{}),

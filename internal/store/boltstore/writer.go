@@ -14,9 +14,10 @@ import (
 // it costs no write to the disk.
 var errNothing = errors.New("nothing to write")
 
-// call is one Apply on its way through the writer.
+// call is one Apply, or the end of one lease, on its way through the writer.
 type call struct {
 	ops []store.Op
+	end string // the lease to end, if it is that
 
 	// Set by the writer before done is closed.
 	index   store.Index
@@ -35,19 +36,24 @@ func (s *Store) Apply(ctx context.Context, ops ...store.Op) (store.Index, error)
 		return 0, fmt.Errorf("apply: %w", err)
 	}
 	c := &call{ops: ops, done: make(chan struct{})}
+	if err := s.call(ctx, c); err != nil {
+		return 0, fmt.Errorf("apply: %w", err)
+	}
+	return c.index, nil
+}
+
+// call hands c to the writer and waits until it is done.
+func (s *Store) call(ctx context.Context, c *call) error {
 	// The channel has no buffer: what is not received was certainly not written.
 	select {
 	case s.calls <- c:
 	case <-s.closing:
-		return 0, fmt.Errorf("apply: %w", store.ErrClosed)
+		return store.ErrClosed
 	case <-ctx.Done():
-		return 0, fmt.Errorf("apply: wait for the writer of %s: %w", s.path, ctx.Err())
+		return fmt.Errorf("wait for the writer of %s: %w", s.path, ctx.Err())
 	}
 	<-c.done
-	if c.err != nil {
-		return 0, fmt.Errorf("apply: %w", c.err)
-	}
-	return c.index, nil
+	return c.err
 }
 
 // write is the one goroutine that changes the file. It ends when Close begins.
@@ -85,9 +91,8 @@ func (s *Store) commit(batch []*call) {
 			return err
 		}
 		index := before
-		kv := tx.Bucket([]byte(bucketKV))
 		for _, c := range batch {
-			if index, err = c.apply(kv, index); err != nil {
+			if index, err = s.do(tx, c, index); err != nil {
 				return err
 			}
 		}
@@ -103,14 +108,23 @@ func (s *Store) commit(batch []*call) {
 		if c.err == nil && len(c.changed) > 0 {
 			s.changes.Record(c.index, c.changed...)
 		}
+		if c.err == nil && c.end != "" {
+			s.leases.Drop(c.end)
+		}
 		close(c.done)
 	}
 }
 
-// apply does one call at index and returns the index after it. A condition that
+// do does one call at index and returns the index after it. A condition that
 // does not hold is the call's own error; an error that is returned is the file's
 // and spoils the whole transaction.
-func (c *call) apply(kv *bbolt.Bucket, index store.Index) (store.Index, error) {
+func (s *Store) do(tx *bbolt.Tx, c *call, index store.Index) (store.Index, error) {
+	if c.end != "" {
+		// Of two ends of one lease in a batch the second finds nothing.
+		onLoss, _ := s.leases.OnLoss(c.end)
+		return c.free(tx, index, onLoss)
+	}
+	kv := tx.Bucket([]byte(bucketKV))
 	for _, op := range c.ops {
 		var at store.Index
 		if raw := kv.Get([]byte(op.Key)); raw != nil {
@@ -123,6 +137,9 @@ func (c *call) apply(kv *bbolt.Bucket, index store.Index) (store.Index, error) {
 			c.err = fmt.Errorf("key %q is at index %d, not %d: %w", op.Key, at, op.Index, store.ErrConflict)
 			return index, nil
 		}
+		if c.err = s.mayHold(tx, op); c.err != nil {
+			return index, nil
+		}
 		if op.Writes(at) {
 			c.changed = append(c.changed, op.Key)
 		}
@@ -133,7 +150,7 @@ func (c *call) apply(kv *bbolt.Bucket, index store.Index) (store.Index, error) {
 	}
 	c.index = index + 1
 	for _, op := range c.ops {
-		if err := write(kv, op, c.index); err != nil {
+		if err := errors.Join(write(kv, op, c.index), s.hold(tx, op)); err != nil {
 			return index, fmt.Errorf("write key %q: %w", op.Key, err)
 		}
 	}

@@ -5,6 +5,7 @@ package memstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,17 +17,21 @@ import (
 // Store is a [store.KV] in memory.
 type Store struct {
 	changes *store.Changes
+	leases  *store.Leases
 
 	mu    sync.Mutex // guards all below
 	pairs map[string]store.Pair
 	index store.Index
 }
 
-var _ store.KV = (*Store)(nil)
+var (
+	_ store.KV     = (*Store)(nil)
+	_ store.Leaser = (*Store)(nil)
+)
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{changes: store.NewChanges(0), pairs: make(map[string]store.Pair)}
+	return &Store{changes: store.NewChanges(0), leases: store.NewLeases(), pairs: make(map[string]store.Pair)}
 }
 
 // Get implements [store.KV].
@@ -81,6 +86,9 @@ func (s *Store) Apply(ctx context.Context, ops ...store.Op) (store.Index, error)
 		if !op.Holds(at) {
 			return 0, fmt.Errorf("apply: key %q is at index %d, not %d: %w", op.Key, at, op.Index, store.ErrConflict)
 		}
+		if err := s.mayHold(op); err != nil {
+			return 0, fmt.Errorf("apply: key %q: %w", op.Key, err)
+		}
 		if op.Writes(at) {
 			changed = append(changed, op.Key)
 		}
@@ -99,11 +107,70 @@ func (s *Store) Apply(ctx context.Context, ops ...store.Op) (store.Index, error)
 func (s *Store) write(op store.Op) {
 	switch op.Kind {
 	case store.OpSet, store.OpCAS:
-		s.pairs[op.Key] = clone(store.Pair{Key: op.Key, Value: op.Value, Index: s.index})
+		lease := s.pairs[op.Key].Lease
+		if op.Lease != "" {
+			lease = op.Lease
+		}
+		s.pairs[op.Key] = clone(store.Pair{Key: op.Key, Value: op.Value, Index: s.index, Lease: lease})
 	case store.OpDelete, store.OpDeleteCAS:
 		delete(s.pairs, op.Key)
 	case store.OpCheck:
 	}
+}
+
+func (s *Store) mayHold(op store.Op) error {
+	if op.Lease == "" {
+		return nil
+	}
+	if _, live := s.leases.OnLoss(op.Lease); !live {
+		return store.ErrLeaseLost
+	}
+	if holder := s.pairs[op.Key].Lease; holder != "" && holder != op.Lease {
+		return fmt.Errorf("another lease holds it: %w", store.ErrConflict)
+	}
+	return nil
+}
+
+// Lease implements [store.Leaser]. The lease needs no sign of life: it ends when
+// it is ended or revoked.
+func (s *Store) Lease(ctx context.Context, opts store.LeaseOptions) (store.Lease, error) {
+	if err := errors.Join(ctx.Err(), opts.Check()); err != nil {
+		return nil, fmt.Errorf("take a lease: %w", err)
+	}
+	return s.leases.Add(opts, s.Revoke), nil
+}
+
+// Revoke implements [store.Leaser].
+func (s *Store) Revoke(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("end lease %s: %w", id, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	onLoss, live := s.leases.OnLoss(id)
+	if !live {
+		return nil
+	}
+	var changed []string
+	for key, pair := range s.pairs {
+		if pair.Lease == id {
+			changed = append(changed, key)
+		}
+	}
+	if len(changed) > 0 {
+		s.index++
+		for _, key := range changed {
+			pair := s.pairs[key]
+			pair.Lease, pair.Index = "", s.index
+			s.pairs[key] = pair
+			if onLoss == store.Remove {
+				delete(s.pairs, key)
+			}
+		}
+		s.changes.Record(s.index, changed...)
+	}
+	s.leases.Drop(id)
+	return nil
 }
 
 func clone(p store.Pair) store.Pair {

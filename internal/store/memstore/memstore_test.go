@@ -12,3 +12,8 @@ func TestStore_meetsTheContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(*testing.T) store.KV { return memstore.New() })
 }
+
+func TestStore_meetsTheContractOfLeases(t *testing.T) {
+	t.Parallel()
+	storetest.RunLeases(t, func(*testing.T) storetest.LeaseStore { return memstore.New() })
+}

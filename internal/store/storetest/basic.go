@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -97,6 +98,12 @@ func testFoolish(t *testing.T, kv store.KV) {
 		{"empty key", []store.Op{store.Set("", []byte("x"))}},
 		{"endless key", []store.Op{store.Set(strings.Repeat("k", 1<<16), nil)}},
 		{"key twice", []store.Op{store.Set("k", []byte("2")), store.Delete("k")}},
+		{"key that is no text", []store.Op{store.Set("k\xff", nil)}},
+		{"key that begins with a slash", []store.Op{store.Set("/k", nil)}},
+		{"key with an empty step", []store.Op{store.Set("a//b", nil)}},
+		{"key that leads upwards", []store.Op{store.Set("a/../b", nil)}},
+		{"key that ends in a space", []store.Op{store.Set("k ", nil)}},
+		{"create for a lease", []store.Op{{Kind: store.OpCAS, Key: "n", Lease: "l"}}},
 		{"unknown kind", []store.Op{{Kind: 99, Key: "k"}}},
 	} {
 		if _, err := kv.Apply(within(t), tc.ops...); err == nil || errors.Is(err, store.ErrConflict) {
@@ -110,19 +117,19 @@ func testFoolish(t *testing.T, kv store.KV) {
 }
 
 func testList(t *testing.T, kv store.KV) {
-	for _, key := range []string{"b/2", "a/10", "a/9", "a", "a/", "a0", "b/", "\xff\xff", "a/\xff", "A/1"} {
+	for _, key := range []string{"b/2", "a/10", "a/9", "a", "a/", "a0", "b/", "\U0010ffff", "a/\U0010ffff", "A/1"} {
 		mustApply(t, kv, store.Set(key, []byte(key)))
 	}
 	for _, tc := range []struct {
 		prefix string
 		want   []string
 	}{
-		{"a/", []string{"a/", "a/10", "a/9", "a/\xff"}},
-		{"a", []string{"a", "a/", "a/10", "a/9", "a/\xff", "a0"}},
+		{"a/", []string{"a/", "a/10", "a/9", "a/\U0010ffff"}},
+		{"a", []string{"a", "a/", "a/10", "a/9", "a/\U0010ffff", "a0"}},
 		{"b/2", []string{"b/2"}},
 		{"c", nil},
-		{"\xff", []string{"\xff\xff"}},
-		{"", []string{"A/1", "a", "a/", "a/10", "a/9", "a/\xff", "a0", "b/", "b/2", "\xff\xff"}},
+		{"\U0010ffff", []string{"\U0010ffff"}},
+		{"", []string{"A/1", "a", "a/", "a/10", "a/9", "a/\U0010ffff", "a0", "b/", "b/2", "\U0010ffff"}},
 	} {
 		pairs, index, err := kv.List(within(t), tc.prefix, 0)
 		if err != nil {
@@ -172,6 +179,26 @@ func testAliasing(t *testing.T, kv store.KV) {
 	_ = append(pairs[0].Value, "more"...)
 	if got := string(mustGet(t, kv, "k").Value); got != "original" {
 		t.Errorf("value became %q through a caller's slice", got)
+	}
+}
+
+// testSize is what every implementation promises to take, with the bytes that
+// take the most room in JSON.
+func testSize(t *testing.T, kv store.KV) {
+	var ops []store.Op
+	want := make(map[string]string)
+	for i := range 32 {
+		value := strings.Repeat("\xff<", 4<<10)
+		key := fmt.Sprintf("%02d/%s:%%2f?&=,;~é", i, strings.Repeat("k", 64))
+		ops = append(ops, store.CAS(key, []byte(value), 0))
+		want[key] = value
+	}
+	mustApply(t, kv, ops...)
+	wantContents(t, kv, "", want)
+	for key, value := range want {
+		if got := mustGet(t, kv, key); string(got.Value) != value {
+			t.Errorf("Get(%q) has %d bytes, want %d", key, len(got.Value), len(value))
+		}
 	}
 }
 

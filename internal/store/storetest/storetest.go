@@ -1,5 +1,5 @@
-// Package storetest is the one contract suite of [store.KV]. Every implementation
-// runs it, so that what works on one works on all.
+// Package storetest is the one contract suite of [store.KV] and [store.Leaser].
+// Every implementation runs it, so that what works on one works on all.
 package storetest
 
 import (
@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) store.KV) {
 		{"index grows with every write", testIndexGrows},
 		{"values are not shared with the caller", testAliasing},
 		{"empty values are kept", testEmptyValue},
+		{"32 ops and 256 KiB fit", testSize},
 		{"an ended context is an error", testEndedContext},
 		{"list waits for a change", testListWaits},
 		{"list wakes for a deletion", testListWakesForDeletion},
