@@ -126,7 +126,7 @@ check: tools ## formatting, go.mod, lint, known vulnerabilities
 	@tools/vuln.sh
 
 .PHONY: unit
-unit: packages ## unit and kernel tests with the race detector
+unit: packages consul ## unit and kernel tests with the race detector
 	@echo '==> unit and kernel tests'
 	@go test $(AS_ROOT) -race -shuffle=on $(UNIT)
 
@@ -155,7 +155,7 @@ fmt: tools ## format the code
 # ---- what has to be there
 
 .PHONY: setup
-setup: packages engines registry tools ## all set-up that the tests need
+setup: packages engines registry tools consul ## all set-up that the tests need
 
 .PHONY: packages-demo packages
 packages-demo:
@@ -165,11 +165,12 @@ packages:
 	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2 \
 		nftables conntrack iperf3 gcc libc6-dev libseccomp-dev pkg-config
 
-.PHONY: engines engine-20.10 engine-29 registry tools
+.PHONY: engines engine-20.10 engine-29 registry consul tools
 engines: engine-20.10 engine-29
 engine-20.10: $(STAMPS)/engine-20.10
 engine-29: $(addprefix $(STAMPS)/,containerd runc engine cli docker-init)
 registry: $(STAMPS)/registry
+consul: $(STAMPS)/consul
 tools: $(STAMPS)/lint
 
 $(STAMPS)/engine-20.10: tools/engine-20.10.sh tools/debs.sh
@@ -192,6 +193,7 @@ $(eval $(call go-tool,containerd,engine-29/bin,containerd and its shim,CGO_ENABL
 $(eval $(call go-tool,runc,engine-29/bin,runc,CGO_ENABLED=1,-tags seccomp -ldflags '-s -w'))
 $(eval $(call go-tool,engine,engine-29/bin,Docker Engine 29,CGO_ENABLED=0,-ldflags '-s -w'))
 $(eval $(call go-tool,registry,bin,a registry,CGO_ENABLED=0,-ldflags '-s -w'))
+$(eval $(call go-tool,consul,bin,Consul,CGO_ENABLED=0,-ldflags '-s -w'))
 $(eval $(call go-tool,lint,bin,golangci-lint and govulncheck,CGO_ENABLED=0,-ldflags '-s -w'))
 # Having no go.mod of its own, the CLI would be compiled as Go 1.16 is.
 $(eval $(call go-tool,cli,engine-29/bin,the Docker CLI,CGO_ENABLED=0,-gcflags=github.com/docker/cli/...=-lang=go1.26 \
