@@ -33,6 +33,7 @@ func internalImports() map[string][]string {
 		"internal/admin":           {},
 		"internal/archtest":        {},
 		"internal/config":          {},
+		"internal/consultest":      {},
 		"internal/engine":          {"internal/hostfs"},
 		"internal/firewall":        {"internal/hostfs"},
 		"internal/hostfs":          {},
@@ -41,6 +42,7 @@ func internalImports() map[string][]string {
 		"internal/netnstest":       {},
 		"internal/store":           {},
 		"internal/store/boltstore": {"internal/store"},
+		"internal/store/consul":    {"internal/store"},
 		"internal/store/memstore":  {"internal/store"},
 		"internal/store/storetest": {"internal/store"},
 		"internal/turn":            {},
@@ -51,7 +53,9 @@ func internalImports() map[string][]string {
 // forTests are packages that only tests may import. A test may import all of
 // internal: it sets up what its package is handed by the one above.
 func forTests() []string {
-	return []string{"internal/netnstest", "internal/store/memstore", "internal/store/storetest"}
+	return []string{
+		"internal/netnstest", "internal/consultest", "internal/store/memstore", "internal/store/storetest",
+	}
 }
 
 // libraries are packages of others that are confined: by the start of their path,
@@ -66,7 +70,8 @@ func libraries() map[string][]string {
 		"go.etcd.io/bbolt":                     {"internal/store/boltstore"},
 		"github.com/moby/moby":                 {"internal/engine"},
 		"github.com/spf13":                     {"cli"},
-		"os/exec":                              {"internal/netnstest"},
+		"github.com/hashicorp/consul/api":      {"internal/store/consul", "internal/consultest"},
+		"os/exec":                              {"internal/netnstest", "internal/consultest"},
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // OnLoss says what becomes of the keys that a lease holds when it ends.
-type OnLoss int
+type OnLoss uint8
 
 // What becomes of held keys.
 const (
@@ -33,7 +33,7 @@ func (o LeaseOptions) Check() error {
 	if o.TTL <= 0 {
 		return errors.New("a lease has to have a TTL")
 	}
-	if o.OnLoss != Release && o.OnLoss != Remove {
+	if o.OnLoss > Remove {
 		return errors.New("unknown end of a lease")
 	}
 	return nil
@@ -64,6 +64,6 @@ type Leaser interface {
 	Lease(ctx context.Context, opts LeaseOptions) (Lease, error)
 
 	// Revoke ends the lease with that id, whoever took it; one that is not known
-	// has ended.
+	// has ended. A holder in another process learns of it at its next sign of life.
 	Revoke(ctx context.Context, id string) error
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -37,11 +38,12 @@ func CheckOps(ops []Op) error {
 }
 
 // checkKey refuses what a key loses on its way: Consul gets keys in JSON and in the
-// path of a URL, which it cleans (agent/kvs_endpoint.go, KVSEndpoint).
+// path of a URL, which it cleans (agent/kvs_endpoint.go, KVSEndpoint) and where it
+// takes no sign that cannot be printed (go-cleanhttp, PrintablePathCheckHandler).
 func checkKey(key string) error {
 	switch {
-	case !utf8.ValidString(key):
-		return errors.New("not valid UTF-8")
+	case !utf8.ValidString(key) || strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("not printable text in UTF-8")
 	case strings.TrimSpace(key) != key:
 		return errors.New("space at an end")
 	}

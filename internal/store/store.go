@@ -18,8 +18,8 @@ var (
 	ErrConflict = errors.New("key was changed by someone else")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store is closed")
-	// ErrUnavailable says that the store could not be asked. Nothing was written;
-	// asking again later may help.
+	// ErrUnavailable says that the store could not be asked. Asking again later
+	// may help.
 	ErrUnavailable = errors.New("store is unavailable")
 	// ErrUncertain says that the answer to a write was lost: it was done, or was
 	// not, or will be. Whoever needs to know reads again.
@@ -103,8 +103,8 @@ func Check(key string, at Index) Op { return Op{Kind: OpCheck, Key: key, Index: 
 // KV is the contract. All methods may be called at once from many goroutines,
 // and values handed in or out belong to the caller afterwards.
 //
-// A key is UTF-8 text of at most 4096 bytes in steps that are separated by single
-// slashes, none of them "." or "..", and without a space at either end. Every
+// A key is printable text, at most 4096 bytes of UTF-8, in steps that are separated
+// by single slashes, none of them "." or "..", and without a space at either end. Every
 // implementation takes at least 32 ops and 256 KiB of values in one Apply.
 type KV interface {
 	// Get returns the pair at key, or ErrNotFound.
@@ -112,7 +112,8 @@ type KV interface {
 
 	// List returns all pairs whose key begins with prefix, in the order of their
 	// keys, and the index to wait after: the pairs have every change of the prefix
-	// up to it, and every write that was acknowledged before the call.
+	// up to it. With after 0 they also have every write that was acknowledged
+	// before the call.
 	//
 	// With after > 0 it first waits until something under prefix is changed by a
 	// write with a larger index, or ctx ends (which is an error). Deletions count

@@ -47,18 +47,17 @@ func holder(tx *bbolt.Tx, key string) string {
 	return string(raw[1:])
 }
 
-// mayHold reports why op may not make its lease the holder.
-func (s *Store) mayHold(tx *bbolt.Tx, op store.Op) error {
+// mayHold reports whether op may make its lease the holder, and why not in c.
+func (s *Store) mayHold(tx *bbolt.Tx, c *call, op store.Op) bool {
 	if op.Lease == "" {
-		return nil
+		return true
 	}
 	if _, live := s.leases.OnLoss(op.Lease); !live {
-		return fmt.Errorf("key %q: %w", op.Key, store.ErrLeaseLost)
+		c.err = fmt.Errorf("key %q: %w", op.Key, store.ErrLeaseLost)
+	} else if now := holder(tx, op.Key); now != "" && now != op.Lease {
+		c.err = fmt.Errorf("another lease holds key %q: %w", op.Key, store.ErrConflict)
 	}
-	if now := holder(tx, op.Key); now != "" && now != op.Lease {
-		return fmt.Errorf("another lease holds key %q: %w", op.Key, store.ErrConflict)
-	}
-	return nil
+	return c.err == nil
 }
 
 // hold keeps bucket "held" in step with op, which was just done.

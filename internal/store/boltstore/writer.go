@@ -137,7 +137,7 @@ func (s *Store) do(tx *bbolt.Tx, c *call, index store.Index) (store.Index, error
 			c.err = fmt.Errorf("key %q is at index %d, not %d: %w", op.Key, at, op.Index, store.ErrConflict)
 			return index, nil
 		}
-		if c.err = s.mayHold(tx, op); c.err != nil {
+		if !s.mayHold(tx, c, op) {
 			return index, nil
 		}
 		if op.Writes(at) {
