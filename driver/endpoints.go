@@ -138,8 +138,8 @@ func (r *Registry) Publish(ctx context.Context, network NetworkID, id EndpointID
 	}
 	defer done()
 	p, ok := d.(Publisher)
-	if !ok {
-		return nil // the engine publishes through docker_gwbridge
+	if !ok || !n.OwnGateway() {
+		return nil // the engine publishes through docker_gwbridge, or nobody does
 	}
 	if len(ep.Published) > 0 {
 		if slices.Equal(ep.Bindings, bindings) {

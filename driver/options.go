@@ -29,6 +29,7 @@ const (
 	OptICC             = "com.docker.network.bridge.enable_icc"
 	OptHostBindingIPv4 = "com.docker.network.bridge.host_binding_ipv4"
 	OptMTU             = "com.docker.network.driver.mtu"
+	OptGateway         = "ournet.gateway"
 )
 
 // The least MTU of IPv4 (RFC 791) and of IPv6 (RFC 8200 section 5), and the most
@@ -54,6 +55,9 @@ type Options struct {
 	HostBindingIPv4 netip.Addr
 	// MTU of the container's interface in bytes; 0 means the kernel's default.
 	MTU int `json:",omitempty"`
+	// DockerGateway leaves the way out and published ports to the engine's
+	// docker_gwbridge; see [Network.OwnGateway].
+	DockerGateway bool `json:",omitempty"`
 }
 
 // DefaultOptions returns the options of a network made with no `-o`.
@@ -70,6 +74,7 @@ func optionSetters() map[string]func(o *Options, value string) error {
 		OptICC:             func(o *Options, v string) error { return setBool(&o.ICC, v) },
 		OptHostBindingIPv4: setHostBinding,
 		OptMTU:             setMTU,
+		OptGateway:         setGateway,
 	}
 }
 

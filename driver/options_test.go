@@ -21,6 +21,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		driver.OptICC:             "0",
 		driver.OptHostBindingIPv4: "172.23.0.1",
 		driver.OptMTU:             "1400",
+		driver.OptGateway:         "docker",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +31,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		BridgeName:      "lab0",
 		HostBindingIPv4: netip.MustParseAddr("172.23.0.1"),
 		MTU:             1400,
+		DockerGateway:   true,
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("ParseOptions (-want +got):\n%s", diff)
@@ -66,6 +68,7 @@ func TestParseOptions_refusesAndNamesTheRemedy(t *testing.T) {
 		{"MTU of letters", driver.OptMTU, "jumbo", []string{"jumbo", "68 to 65535"}},
 		{"MTU too small", driver.OptMTU, "67", []string{"68"}},
 		{"negative MTU", driver.OptMTU, "-1", []string{"68"}},
+		{"unknown gateway", driver.OptGateway, "none", []string{`"ournet"`, `"docker"`}},
 		{"MTU too large", driver.OptMTU, "65536", []string{"65535"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -20,6 +20,9 @@ func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 		return fmt.Errorf("%w %s=%d: IPv6 needs at least %d",
 			driver.ErrOption, driver.OptMTU, n.Options.MTU, minMTUIPv6)
 	}
+	if err := checkGateway(n); err != nil {
+		return err
+	}
 	if engineBridge.MatchString(bridgeName(n)) {
 		return fmt.Errorf("bridge %s is %w by the engine; choose another %s",
 			bridgeName(n), driver.ErrInUse, driver.OptBridgeName)
@@ -57,6 +60,27 @@ func checkRoutes(n driver.Network, routes []link.Route) error {
 				return fmt.Errorf("%w: %s with this host's route to %s through %s; choose another --subnet",
 					driver.ErrOverlap, s.Pool, r.Dst, r.Dev)
 			}
+		}
+	}
+	return nil
+}
+
+// checkGateway refuses what contradicts the engine as a network's gateway: its
+// docker_gwbridge masquerades everything and binds to every address.
+func checkGateway(n driver.Network) error {
+	if !n.Options.DockerGateway {
+		return nil
+	}
+	for _, c := range []struct {
+		wrong bool
+		what  string
+	}{
+		{n.Internal, "--internal, with which there is no way out"},
+		{!n.Options.Masquerade, driver.OptMasquerade + "=false, since the engine masquerades"},
+		{n.Options.HostBindingIPv4.IsValid(), driver.OptHostBindingIPv4 + ", which the engine does not heed there"},
+	} {
+		if c.wrong {
+			return fmt.Errorf("%w: %s=docker contradicts %s; leave one of them out", driver.ErrOption, driver.OptGateway, c.what)
 		}
 	}
 	return nil

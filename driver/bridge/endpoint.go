@@ -26,8 +26,10 @@ func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: dstPrefix}
-	if n.Internal {
-		// The engine would set any gateway we named as the default route.
+	if !n.OwnGateway() {
+		// The engine would set any gateway we named as the default route. With none
+		// it adds an interface on its docker_gwbridge, unless the network is internal
+		// (moby daemon/libnetwork/default_gateway.go, needDefaultGW).
 		return att, nil
 	}
 	if ep.Address.IsValid() {

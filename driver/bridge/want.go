@@ -43,9 +43,10 @@ func wantVeth(n driver.Network, ep driver.Endpoint, isolated bool) link.Veth {
 func wantRules(n driver.Network) firewall.Network {
 	r := firewall.Network{
 		Bridge:     bridgeName(n),
-		Masquerade: n.Options.Masquerade && !n.Internal,
+		Masquerade: n.Options.Masquerade && n.OwnGateway(),
 		ICC:        n.Options.ICC,
-		Internal:   n.Internal,
+		// Also if the engine is the gateway: nothing has to pass by our bridge then.
+		Internal: !n.OwnGateway(),
 	}
 	for _, s := range n.Subnets {
 		r.Subnets = append(r.Subnets, s.Pool)
@@ -77,7 +78,7 @@ type sysctl struct{ key, value string }
 
 // wantSysctls says which kernel settings a network's bridge needs.
 func wantSysctls(n driver.Network) []sysctl {
-	if n.Internal {
+	if !n.OwnGateway() {
 		return nil
 	}
 	// A connection from the host to 127.0.0.1:port leaves by the bridge with
@@ -88,7 +89,7 @@ func wantSysctls(n driver.Network) []sysctl {
 // unwantSysctls takes wantSysctls back on a bridge that stays without us: nothing
 // would drop any more what arrives there for 127.0.0.1.
 func unwantSysctls(n driver.Network) []sysctl {
-	if n.Internal {
+	if !n.OwnGateway() {
 		return nil
 	}
 	return []sysctl{{"net/ipv4/conf/" + bridgeName(n) + "/route_localnet", "0"}}
@@ -102,7 +103,7 @@ func unwantSysctls(n driver.Network) []sysctl {
 // it on leaves a policy of ACCEPT, and the host forwards for everybody (moby
 // daemon/libnetwork/drivers/bridge, setupIPForwarding). At boot we start first.
 func wantForwarding(n driver.Network) []sysctl {
-	if n.Internal {
+	if !n.OwnGateway() {
 		return nil
 	}
 	want := []sysctl{{"net/ipv4/ip_forward", "1"}}
