@@ -83,8 +83,8 @@ func newLab(ctx context.Context, engines ...lab.Engine) (*lab.Lab, error) {
 	return l, nil
 }
 
-// furnish imports the images, warms the engine up, and installs the plugin. It does
-// not use the plugin: what it leaves shall be seen.
+// furnish imports the images, warms the engine up, and installs the plugin and the
+// operator's command. It does not use the plugin: what it leaves shall be seen.
 func furnish(ctx context.Context, h *lab.Host, plugin string) error {
 	if err := h.ImportImages(ctx); err != nil {
 		return err
@@ -92,7 +92,32 @@ func furnish(ctx context.Context, h *lab.Host, plugin string) error {
 	if err := warmUp(ctx, h); err != nil {
 		return err
 	}
+	if err := installCommand(ctx, h); err != nil {
+		return err
+	}
 	return h.InstallPlugin(ctx, plugin, pluginName)
+}
+
+// installCommand installs the built operator's command.
+func installCommand(ctx context.Context, h *lab.Host) error {
+	file, err := commandFile()
+	if err != nil {
+		return err
+	}
+	return h.InstallCommand(ctx, file)
+}
+
+// commandFile returns the path of the built operator's command.
+func commandFile() (string, error) {
+	build, err := lab.BuildDir()
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(build, "bin", runtime.GOARCH, "docker-ournet")
+	if _, err := os.Stat(file); err != nil {
+		return "", fmt.Errorf("the command is not built: run `make plugin`: %w", err)
+	}
+	return file, nil
 }
 
 // warmUp publishes a port of the engine's own bridge, with which the engine makes

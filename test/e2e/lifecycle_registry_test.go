@@ -83,7 +83,9 @@ func newHostWithoutPlugin(t *testing.T, engine lab.Engine) *host {
 	h := newHost(t, l, l.Host(1))
 	g, ctx := errgroup.WithContext(t.Context())
 	g.Go(func() error { return serveOutside(ctx, l) })
-	g.Go(func() error { return errors.Join(h.ImportImages(ctx), warmUp(ctx, h.Host)) })
+	g.Go(func() error {
+		return errors.Join(installCommand(ctx, h.Host), h.ImportImages(ctx), warmUp(ctx, h.Host))
+	})
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,7 @@
 package e2e
 
+import "strconv"
+
 // The references of two plugins on one engine.
 const (
 	first  = "ournet/first:latest"
@@ -72,6 +74,11 @@ func (h *host) bothWork() {
 			}
 			h.reachesNot(other, h.address(server, network))
 			h.run("docker exec " + other + " probe who tcp " + published)
+		}
+	}
+	for server, command := range map[string]string{"server1": "docker ournet ports", "server2": "docker ournet ports --plugin second"} {
+		if got := h.published(command); len(got) != 1 || got[0].Container != server || strconv.Itoa(got[0].HostPort) != ports[server] {
+			h.Errorf("%s shows %v, want port %s of %s alone", command, got, ports[server], server)
 		}
 	}
 	one, two := h.network("one").IPAM.Config[0].Subnet, h.network("two").IPAM.Config[0].Subnet

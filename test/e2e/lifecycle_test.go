@@ -21,6 +21,7 @@ func TestLifecycle(t *testing.T) {
 			name string
 			do   func(h *host)
 		}{
+			{"the repository's plugin and command are put in place", fromTheRepository},
 			{"networks survive settings and upgrades", fromInstallationToRemoval},
 			{"bad settings are refused and can be mended", badSettings},
 			{"what a removed plugin left is cleaned by the next", leftNetwork},
@@ -36,6 +37,32 @@ func TestLifecycle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What `make install` does.
+func fromTheRepository(h *host) {
+	const reference = "ournet/ournet:dev"
+	plugin, err := pluginDir()
+	if err != nil {
+		h.Fatal(err)
+	}
+	command, err := commandFile()
+	if err != nil {
+		h.Fatal(err)
+	}
+	script, err := filepath.Abs("../../tools/install.sh")
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.run("rm " + lab.CommandFile)
+	h.run("env DOCKER=" + h.Client() + " " + script + " " + reference + " " + plugin + " " + command + " " + filepath.Dir(lab.CommandFile))
+	h.run("docker network create -d ournet lab")
+	h.run("docker run -d --name web --network lab -p 8080:6379 redis")
+	if got := h.published("docker ournet ports"); len(got) != 1 || got[0].HostAddress != "0.0.0.0:8080" {
+		h.Errorf("the installed command shows %v, want one port on 0.0.0.0:8080", got)
+	}
+	h.removeAll()
+	h.uninstall(reference)
 }
 
 // What a user does with the plugin, with containers that talk meanwhile.

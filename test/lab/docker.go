@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -10,16 +11,36 @@ import (
 // returns its standard output without the last newline. If it fails the error is a
 // [*CommandError].
 func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
-	cmd := command(ctx, append([]string{filepath.Join(h.bin, "docker")}, args...))
-	cmd.Env = h.clientEnv()
+	cmd, err := h.docker(ctx, args)
+	if err != nil {
+		return "", err
+	}
 	return run(cmd, append([]string{"docker"}, args...))
 }
 
 // StartDocker is [Host.Docker] in the background.
 func (h *Host) StartDocker(ctx context.Context, args ...string) (*Running, error) {
-	cmd := command(ctx, append([]string{filepath.Join(h.bin, "docker")}, args...))
-	cmd.Env = h.clientEnv()
+	cmd, err := h.docker(ctx, args)
+	if err != nil {
+		return nil, err
+	}
 	return background(cmd, append([]string{"docker"}, args...))
+}
+
+// docker returns a call of the client. A socket is all that it needs of the host,
+// so it runs beside the lab's owner, which is quicker; but what is a plugin of the
+// client's own is installed on the host, and looks at it.
+func (h *Host) docker(ctx context.Context, args []string) (*exec.Cmd, error) {
+	argv := append([]string{h.Client()}, args...)
+	cmd := command(ctx, argv)
+	if len(args) > 0 && args[0] == commandName {
+		var err error
+		if cmd, err = h.command(ctx, argv); err != nil {
+			return nil, err
+		}
+	}
+	cmd.Env = h.clientEnv()
+	return cmd, nil
 }
 
 // Client returns the path of the engine's own command line client.

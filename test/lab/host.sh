@@ -34,11 +34,12 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
 	done
 fi
 
-# Folders that outlive a boot. /etc starts as the machine's, without its engine's
-# settings.
+# Folders that outlive a boot. /etc and /usr/local start as the machine's, without
+# its engine's settings.
 first=; [ -e "$DIR/etc" ] || first=yes
-mkdir -p "$DIR/etc" "$DIR/etc.work" "$DIR/lib" "$DIR/opt"
+mkdir -p "$DIR/etc" "$DIR/etc.work" "$DIR/local" "$DIR/local.work" "$DIR/lib" "$DIR/opt"
 mount -t overlay -o "lowerdir=/etc,upperdir=$DIR/etc,workdir=$DIR/etc.work" overlay /etc
+mount -t overlay -o "lowerdir=/usr/local,upperdir=$DIR/local,workdir=$DIR/local.work" overlay /usr/local
 mount --bind "$DIR/lib" /var/lib
 mount --bind "$DIR/opt" /opt
 if [ -n "$first" ]; then

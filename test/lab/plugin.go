@@ -21,6 +21,20 @@ func (h *Host) InstallPlugin(ctx context.Context, dir, name string, settings ...
 	return err
 }
 
+const (
+	// commandName is what follows "docker" for the operator's command.
+	commandName = "ournet"
+	// CommandFile is where [Host.InstallCommand] puts it, as `make install` does.
+	CommandFile = "/usr/local/lib/docker/cli-plugins/docker-ournet"
+)
+
+// InstallCommand puts the operator's command, the program file, where the host's
+// docker client finds it.
+func (h *Host) InstallCommand(ctx context.Context, file string) error {
+	_, err := h.Exec(ctx, "install", "-D", "-m", "755", file, CommandFile)
+	return err
+}
+
 // PluginPID returns the id of the plugin's process, as the lab's owner sees it.
 func (h *Host) PluginPID(ctx context.Context, name string) (int, error) {
 	p, err := h.pluginProcess(ctx, name)

@@ -20,6 +20,7 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	hosts := flags.Int("hosts", 3, "number of hosts")
 	engines := flags.String("engine", string(lab.Engine29), "`engine` of the hosts; several, separated by commas, take turns")
 	plugin := flags.String("plugin", "", "`folder` of the managed plugin to install; none if empty")
+	program := flags.String("command", "", "`file` of the operator's command to install; none if empty")
 	name := flags.String("name", "ournet/ournet:latest", "`reference` to install the plugin under")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -31,29 +32,45 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	for i := range *hosts {
 		cfg.Engines = append(cfg.Engines, lab.Engine(choice[i%len(choice)]))
 	}
-	dir := ""
-	if *plugin != "" {
+	goods := furniture{name: *name, settings: flags.Args()}
+	for from, to := range map[string]*string{*plugin: &goods.plugin, *program: &goods.program} {
+		if from == "" {
+			continue
+		}
 		var err error
-		if dir, err = filepath.Abs(*plugin); err != nil {
-			return fmt.Errorf("find the plugin: %w", err)
+		if *to, err = filepath.Abs(from); err != nil {
+			return fmt.Errorf("find %s: %w", from, err)
 		}
 	}
 	l, err := lab.Up(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	if err := furnish(ctx, l, dir, *name, flags.Args()); err != nil {
+	if err := goods.bring(ctx, l); err != nil {
 		return errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	return describe(l, out)
 }
 
-func furnish(ctx context.Context, l *lab.Lab, dir, name string, settings []string) error {
+// furniture is what each host gets.
+type furniture struct {
+	plugin   string   // a folder; "" for none
+	name     string   // of the plugin
+	settings []string // of the plugin
+	program  string   // the operator's command; "" for none
+}
+
+func (f furniture) bring(ctx context.Context, l *lab.Lab) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range l.Hosts {
 		g.Go(func() error {
-			if dir != "" {
-				if err := h.InstallPlugin(ctx, dir, name, settings...); err != nil {
+			if f.plugin != "" {
+				if err := h.InstallPlugin(ctx, f.plugin, f.name, f.settings...); err != nil {
+					return fmt.Errorf("%s: %w", h.Name, err)
+				}
+			}
+			if f.program != "" {
+				if err := h.InstallCommand(ctx, f.program); err != nil {
 					return fmt.Errorf("%s: %w", h.Name, err)
 				}
 			}
@@ -72,6 +89,7 @@ func describe(l *lab.Lab, out io.Writer) error {
 	}
 	fmt.Fprintf(&b, "  %-8s %-10s the rest of the world\n", l.Outside.Name, l.Outside.Address())
 	fmt.Fprintf(&b, "client: %s   images: %s, %s\n", l.Host(1).Client(), lab.BusyboxImage, lab.ServerImage)
+	fmt.Fprintf(&b, "on a host itself: go run ./test/lab/cmd/lab exec -lab %s 1 docker ournet ports\n", l.Name)
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -46,7 +46,8 @@ func down(ctx context.Context, args []string, out io.Writer) error {
 	return err
 }
 
-// execute runs a command in all of a machine's namespaces.
+// execute runs a command in all of a machine's namespaces; docker is the client of
+// the host's engine.
 func execute(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("exec", flag.ContinueOnError)
 	name := flags.String("lab", "", "`name` of the lab; not needed if there is only one")
@@ -60,15 +61,18 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m := l.Outside
+	argv, run := flags.Args()[1:], l.Outside.Exec
 	if who := strings.TrimPrefix(flags.Arg(0), "h"); who != l.Outside.Name {
 		i, err := strconv.Atoi(who)
 		if err != nil || i < 1 || i > len(l.Hosts) {
 			return fmt.Errorf("exec: %s has no host %q", l.Name, flags.Arg(0))
 		}
-		m = l.Host(i).Machine
+		run = l.Host(i).Exec
+		if argv[0] == "docker" { // the host's own client, which is not in its PATH
+			run, argv = l.Host(i).Docker, argv[1:]
+		}
 	}
-	text, err := m.Exec(ctx, flags.Args()[1:]...)
+	text, err := run(ctx, argv...)
 	if err != nil {
 		return err
 	}
