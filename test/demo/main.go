@@ -60,7 +60,11 @@ func demo(ctx context.Context, engine lab.Engine, plugin string) (err error) {
 	}()
 	h := l.Host(1)
 	fmt.Printf("    host %s, outside %s\n", h.Address(), l.Outside.Address())
-	if err := h.ImportImages(ctx); err != nil {
+	program, err := lab.BuiltCommand()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(h.ImportImages(ctx), h.InstallCommand(ctx, program)); err != nil {
 		return err
 	}
 	s, err := newStage(ctx, l)

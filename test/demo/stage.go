@@ -53,7 +53,7 @@ func (s *stage) play(ctx context.Context, plugin string) error {
 		{"Make a network and run two containers on it", s.create},
 		{"They ping each other", s.ping},
 		{"One calls the world; NAT gives it the host's address", s.callOut},
-		{"The world calls the published port", s.callIn},
+		{"The world calls the published port, which ournet's own command shows", s.callIn},
 		{"Remove all of it", s.remove},
 	} {
 		fmt.Printf("\n== %s\n", scene.title)
@@ -94,6 +94,9 @@ func (s *stage) callOut(ctx context.Context) error {
 }
 
 func (s *stage) callIn(ctx context.Context) error {
+	if err := s.docker(ctx, "ournet ports"); err != nil {
+		return err
+	}
 	target := net.JoinHostPort(s.host.Address().String(), "8080")
 	fmt.Printf("outside$ probe who tcp %s\n", target)
 	var out string

@@ -100,24 +100,11 @@ func furnish(ctx context.Context, h *lab.Host, plugin string) error {
 
 // installCommand installs the built operator's command.
 func installCommand(ctx context.Context, h *lab.Host) error {
-	file, err := commandFile()
+	file, err := lab.BuiltCommand()
 	if err != nil {
 		return err
 	}
 	return h.InstallCommand(ctx, file)
-}
-
-// commandFile returns the path of the built operator's command.
-func commandFile() (string, error) {
-	build, err := lab.BuildDir()
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(build, "bin", runtime.GOARCH, "docker-ournet")
-	if _, err := os.Stat(file); err != nil {
-		return "", fmt.Errorf("the command is not built: run `make plugin`: %w", err)
-	}
-	return file, nil
 }
 
 // warmUp publishes a port of the engine's own bridge, with which the engine makes

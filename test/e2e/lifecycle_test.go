@@ -46,7 +46,7 @@ func fromTheRepository(h *host) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	command, err := commandFile()
+	command, err := lab.BuiltCommand()
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -138,18 +138,23 @@ func TestHost_crashLosesTheKernelsState(t *testing.T) {
 	l := up(ctx, t, Engine2010)
 	h := l.Host(1)
 	must(t)(h.Exec(ctx, "ip", "link", "add", "left", "type", "bridge"))
-	must(t)(h.Exec(ctx, "sh", "-c", "echo kept > /etc/kept"))
+	kept := []string{"/etc/kept", "/usr/local/kept"}
+	for _, file := range kept {
+		must(t)(h.Exec(ctx, "sh", "-c", "echo kept > "+file))
+	}
 	if err := errors.Join(h.Crash(ctx), h.Boot(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := h.Exec(ctx, "ip", "link", "show", "left"); err == nil {
 		t.Errorf("a link outlived the crash: %s", out)
 	}
-	if out := must(t)(h.Exec(ctx, "cat", "/etc/kept")); out != "kept" {
-		t.Errorf("a file of the host is %q after the crash", out)
-	}
-	if _, err := os.Stat("/etc/kept"); err == nil {
-		t.Error("a host's /etc is the machine's")
+	for _, file := range kept {
+		if out := must(t)(h.Exec(ctx, "cat", file)); out != "kept" {
+			t.Errorf("%s of the host is %q after the crash", file, out)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("a host's %s is the machine's", filepath.Dir(file))
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package lab
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // InstallPlugin makes a managed plugin out of dir, which has a config.json and a
@@ -33,6 +35,19 @@ const (
 func (h *Host) InstallCommand(ctx context.Context, file string) error {
 	_, err := h.Exec(ctx, "install", "-D", "-m", "755", file, CommandFile)
 	return err
+}
+
+// BuiltCommand returns the path of the operator's command as `make plugin` builds it.
+func BuiltCommand() (string, error) {
+	build, err := BuildDir()
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(build, "bin", runtime.GOARCH, "docker-ournet")
+	if _, err := os.Stat(file); err != nil {
+		return "", fmt.Errorf("the command is not built: run `make plugin`: %w", err)
+	}
+	return file, nil
 }
 
 // PluginPID returns the id of the plugin's process, as the lab's owner sees it.
