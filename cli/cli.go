@@ -166,6 +166,11 @@ func (c *command) metadata() *cobra.Command {
 	}
 }
 
+// remark tells the user what is no error, a line on standard error.
+func (c *command) remark(format string, args ...any) {
+	fmt.Fprintf(c.Stderr, format+"\n", args...) //nolint:errcheck // nobody may read it
+}
+
 // networks asks the plugin.
 func (c *command) networks(ctx context.Context) (admin.Networks, error) {
 	if c.context != "" && c.context != "default" {

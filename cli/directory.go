@@ -14,8 +14,8 @@ import (
 // engineTimeout is how long the engine is waited for before ids have to do.
 const engineTimeout = 5 * time.Second
 
-// errStranger says that another engine was asked than the plugin's.
-var errStranger = errors.New("it has none of these networks, so it is not the one that runs the plugin: see DOCKER_HOST")
+// errStranger says that the engine that was asked seems to be another than the plugin's.
+var errStranger = errors.New("the engine has none of these networks: is it the one that runs the plugin? See DOCKER_HOST")
 
 // directory has the names of what the plugin knows by ids. It is empty if the engine
 // did not answer.

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -82,10 +81,17 @@ func (c *command) listPorts(ctx context.Context, args []string) ([]port, error) 
 	if err != nil {
 		return nil, err
 	}
+	unreadable := 0
+	for _, n := range have.Networks {
+		unreadable += n.Unreadable
+	}
+	if unreadable > 0 {
+		c.remark("A later version of the plugin has recorded %d endpoints, whose ports are not shown", unreadable)
+	}
 	var names directory
 	if len(have.Networks) > 0 || len(args) > 0 {
 		if names, err = lookUp(ctx, c.engine(c.host()), have, len(args) > 0); err != nil {
-			fmt.Fprintf(c.Stderr, "Names are not known, so ids are shown: %v\n", err) //nolint:errcheck // only a remark
+			c.remark("Names are not known, so ids are shown: %v", err)
 		}
 	}
 	rows := portsOf(have, names)

@@ -90,6 +90,16 @@ func TestPorts_ofAnotherHostsEngineNamesAreNotTaken(t *testing.T) {
 	}
 }
 
+func TestPorts_saysThatSomeCannotBeShown(t *testing.T) {
+	t.Parallel()
+	have := estate()
+	have.Networks[0].Unreadable, have.Networks[2].Unreadable = 1, 2
+	got := call(t, plugin(t, have), fakeEngine{}, "ports", "--format", "{{.HostAddress}}", "back")
+	if got.err != nil || got.stdout != "127.0.0.1:5353\n" || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "3 endpoints") {
+		t.Errorf("ports = %+v, want the list, and a line about 3 endpoints", got)
+	}
+}
+
 func TestPorts_withNothingPublishedThereIsNoLine(t *testing.T) {
 	t.Parallel()
 	socket := plugin(t, admin.Networks{})

@@ -30,7 +30,11 @@ func (h *Handler) read(path string, answer func() any) {
 func adminNetworks(have []driver.Attached) admin.Networks {
 	all := admin.Networks{Networks: make([]admin.Network, 0, len(have))}
 	for _, a := range have {
-		n := admin.Network{ID: string(a.Network.ID), Endpoints: make([]admin.Endpoint, 0, len(a.Endpoints))}
+		n := admin.Network{
+			ID:         string(a.Network.ID),
+			Endpoints:  make([]admin.Endpoint, 0, len(a.Endpoints)),
+			Unreadable: len(a.Unreadable),
+		}
 		for _, ep := range a.Endpoints {
 			n.Endpoints = append(n.Endpoints, admin.Endpoint{ID: string(ep.ID), Ports: adminPorts(ep)})
 		}

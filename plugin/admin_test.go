@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/ournet/ournet/internal/admin"
+	"github.com/ournet/ournet/internal/store"
 )
 
 // listed asks for the networks as the operator's command does, over a socket.
@@ -76,6 +77,23 @@ func TestAdmin_networksShowWhatIsPublishedNow(t *testing.T) {
 	assert("without the endpoint", admin.Networks{Networks: []admin.Network{{ID: testNetwork, Endpoints: []admin.Endpoint{}}}})
 	s.must(t, "/NetworkDriver.DeleteNetwork", `{"NetworkID":"`+testNetwork+`"}`)
 	assert("without the network", admin.Networks{Networks: []admin.Network{}})
+}
+
+// After a downgrade: what a later version has recorded stays in the kernel.
+func TestAdmin_networksCountWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newRealStack(t)
+	s.must(t, "/IpamDriver.RequestPool", `{"AddressSpace":"ournet-host","Pool":"10.9.0.0/24"}`)
+	s.must(t, "/IpamDriver.RequestPool", `{"AddressSpace":"ournet-host","Pool":"fd09::/64","V6":true}`)
+	s.must(t, "/NetworkDriver.CreateNetwork", networkBody(testNetwork))
+	if _, err := s.kv.Apply(t.Context(), store.Set(store.LocalEndpointKey(testNetwork, testEndpoint), []byte(`{"Version":99}`))); err != nil {
+		t.Fatal(err)
+	}
+	s.restart(t)
+	want := admin.Networks{Networks: []admin.Network{{ID: testNetwork, Endpoints: []admin.Endpoint{}, Unreadable: 1}}}
+	if diff := cmp.Diff(want, listed(t, admin.New(s.socket(t)))); diff != "" {
+		t.Errorf("Networks (-want +got):\n%s", diff)
+	}
 }
 
 func TestAdmin_pathsAreOnlyRead(t *testing.T) {

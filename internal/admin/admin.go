@@ -36,6 +36,9 @@ type Network struct {
 	// ID is the engine's.
 	ID        string     `json:"id"`
 	Endpoints []Endpoint `json:"endpoints"`
+	// Unreadable is how many further endpoints there are, of which nothing can be
+	// said: a later version of the plugin has recorded them.
+	Unreadable int `json:"unreadable,omitempty"`
 }
 
 // Endpoint is a container's place on a network. The plugin does not know the
