@@ -24,11 +24,15 @@ func settings(c *consultest.Cluster) consul.Config {
 	return cfg
 }
 
-func openStore(t *testing.T, cfg consul.Config) *consul.Store {
-	t.Helper()
+func discard() logrus.FieldLogger {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	s, err := consul.New(log, cfg)
+	return log
+}
+
+func openStore(t *testing.T, cfg consul.Config) *consul.Store {
+	t.Helper()
+	s, err := consul.New(discard(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

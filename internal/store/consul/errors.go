@@ -26,8 +26,11 @@ var (
 	ErrCertificate = errors.New("no TLS with Consul")
 )
 
-// errSilent ends what a server does not answer in time.
-var errSilent = errors.New("no answer in time")
+// Why we stop asking a server that has not answered.
+var (
+	errSilent = errors.New("no answer in time")
+	errAlone  = errors.New("it knows no leader")
+)
 
 // denied says that Consul refused us, and why.
 func (v *servers) denied(why error) error {
@@ -46,6 +49,9 @@ func (v *servers) explain(ctx context.Context, address string, err error) error 
 		// The cause is better than "context canceled".
 		err = context.Cause(ctx)
 	}
+	if strings.Contains(err.Error(), "\n") {
+		err = lineError{err}
+	}
 	text := err.Error()
 	switch {
 	case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrLeaseLost), errors.Is(err, store.ErrDenied):
@@ -54,7 +60,7 @@ func (v *servers) explain(ctx context.Context, address string, err error) error 
 		return fmt.Errorf("%w at %s: %w: check kv.cacertfile, kv.certfile and kv.keyfile, and the address", ErrCertificate, address, err)
 	case isDenied(text):
 		return v.denied(err)
-	case isNoLeader(text):
+	case errors.Is(err, errAlone), isNoLeader(text):
 		return fmt.Errorf("%w (asked %s: %w): more than half of its servers have to run and reach each other", ErrNoLeader, address, err)
 	case isNetwork(err):
 		return fmt.Errorf("%w at %s (%w): check CLUSTER_STORE, that Consul runs there, and what is between", ErrUnreachable, address, err)
@@ -64,6 +70,13 @@ func (v *servers) explain(ctx context.Context, address string, err error) error 
 		return fmt.Errorf("consul at %s: %w", address, err)
 	}
 }
+
+// lineError is an error of others whose text has several.
+type lineError struct{ error }
+
+func (e lineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e lineError) Unwrap() error { return e.error }
 
 // isDenied knows what agent/acl.go and acl/errors.go say, in an answer of its own or
 // among the reasons of a transaction.

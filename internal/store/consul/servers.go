@@ -98,12 +98,12 @@ func (v *servers) close() { v.http.CloseIdleConnections() }
 func (v *servers) ask(ctx context.Context, when int, f asking) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, v.cfg.Call, errSilent)
 	defer cancel()
+	var why error // of all that was said, what tells most
 	for round := 0; ; round++ {
 		hope := false
-		var last error
 		for range v.list {
 			s := v.pick()
-			last = v.attempt(bounded, s, when, f)
+			last := v.attempt(bounded, s, when, f)
 			away := errors.Is(last, store.ErrUnavailable)
 			if away && ctx.Err() == nil {
 				v.fail(s, last)
@@ -115,13 +115,16 @@ func (v *servers) ask(ctx context.Context, when int, f asking) error {
 			if !away {
 				return v.ended(ctx, last)
 			}
+			if !errors.Is(why, ErrNoLeader) {
+				why = last
+			}
 			hope = hope || errors.Is(last, ErrNoLeader) || errors.Is(last, errSilent)
 			if bounded.Err() != nil {
-				return v.ended(ctx, last)
+				return v.ended(ctx, why)
 			}
 		}
 		if !hope || !pause(bounded, round) {
-			return v.ended(ctx, last)
+			return v.ended(ctx, why)
 		}
 	}
 }
@@ -155,13 +158,19 @@ func (v *servers) attempt(ctx context.Context, s *server, when int, f asking) er
 	if when == once {
 		limit = v.cfg.Call * 4 / 5
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
+	bounded, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
 	defer cancel()
 	if when == once {
-		return v.watched(ctx, s, f)
+		return v.watched(bounded, s, when, f)
 	}
-	err := v.explain(ctx, s.address, f(ctx, s.client))
+	err := v.explain(bounded, s.address, f(bounded, s.client))
 	s.answered(err)
+	if errors.Is(err, errSilent) && ctx.Err() == nil {
+		// A server without a leader holds what it is asked, in the hope of one.
+		if leader, lerr := v.leader(ctx, s); lerr == nil && leader == "" {
+			return v.explain(ctx, s.address, errAlone)
+		}
+	}
 	return err
 }
 
@@ -172,7 +181,7 @@ func (v *servers) wait(ctx context.Context, f asking) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
 	defer cancel()
 	s := v.pick()
-	err := v.watched(bounded, s, f)
+	err := v.watched(bounded, s, anytime, f)
 	if errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
 		v.fail(s, err)
 	}
@@ -181,12 +190,12 @@ func (v *servers) wait(ctx context.Context, f asking) error {
 
 // watched asks s while it is asked beside that, every cfg.Pulse, whether it lives: a
 // process that hangs keeps its connections, so the kernel never tells of it.
-func (v *servers) watched(ctx context.Context, s *server, f asking) error {
+func (v *servers) watched(ctx context.Context, s *server, when int, f asking) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		cancel(v.pulse(ctx, s))
+		cancel(v.pulse(ctx, s, when))
 	}()
 	err := v.explain(ctx, s.address, f(ctx, s.client))
 	s.answered(err)
@@ -195,8 +204,10 @@ func (v *servers) watched(ctx context.Context, s *server, f asking) error {
 	return err
 }
 
-// pulse returns when s is dead, and why, or when ctx ends.
-func (v *servers) pulse(ctx context.Context, s *server) error {
+// pulse returns when s is dead, and why, or when ctx ends. A wait leaves a server as
+// well that stays without a leader: cut off from the others, it would answer out of
+// what it has for ever. A write is left there, since it is done when there is one.
+func (v *servers) pulse(ctx context.Context, s *server, when int) error {
 	alone := 0
 	for {
 		timer := time.NewTimer(v.cfg.Pulse*3/4 + rand.N(v.cfg.Pulse/2)) //nolint:gosec // it spreads load
@@ -215,12 +226,10 @@ func (v *servers) pulse(ctx context.Context, s *server) error {
 			return ctx.Err()
 		case err != nil:
 			return fmt.Errorf("%w to whether it lives: %w", errSilent, err)
-		case leader != "":
+		case leader != "" || when == once:
 			alone = 0
 		case alone > 0:
-			// It is cut off from the others and would answer waits for ever out of
-			// what it has.
-			return errors.New("No cluster leader") //nolint:staticcheck // as Consul writes it
+			return errAlone
 		default:
 			alone++
 		}

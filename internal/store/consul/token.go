@@ -5,18 +5,15 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 )
 
-// token is the ACL token. One in a file is read again when the file changes, so that
-// a token can be replaced while ournet runs.
+// token is the ACL token. One in a file is read for every request, which costs next
+// to nothing, so that it can be replaced while ournet runs.
 type token struct {
 	file string
 
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex // guards value
 	value string
-	size  int64
-	mtime time.Time
 }
 
 func newToken(cfg Config) (*token, error) {
@@ -42,13 +39,6 @@ func (t *token) get() string {
 }
 
 func (t *token) read() error {
-	info, err := os.Stat(t.file)
-	if err != nil {
-		return err
-	}
-	if info.Size() == t.size && info.ModTime().Equal(t.mtime) {
-		return nil
-	}
 	raw, err := os.ReadFile(t.file)
 	if err != nil {
 		return err
@@ -57,6 +47,6 @@ func (t *token) read() error {
 	if value == "" {
 		return fmt.Errorf("%s is empty", t.file)
 	}
-	t.value, t.size, t.mtime = value, info.Size(), info.ModTime()
+	t.value = value
 	return nil
 }

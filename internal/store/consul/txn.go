@@ -184,24 +184,20 @@ func (s *Store) find(ctx context.Context, t txn) (store.Index, bool) {
 // refused turns the reasons why a transaction was rolled back into an error
 // (agent/consul/state/txn.go and kvs.go, and preCheck of agent/consul/txn_endpoint.go).
 func (v *servers) refused(reasons consulapi.TxnErrors) error {
-	errs := make([]error, 0, len(reasons))
-	for _, r := range reasons {
-		what := errors.New(r.What)
-		switch {
-		case isDenied(r.What):
-			errs = append(errs, v.denied(what))
-		case strings.Contains(r.What, "invalid session"):
-			errs = append(errs, fmt.Errorf("%w: %w", store.ErrLeaseLost, what))
-		case containsAny(r.What, "index is stale", "failed index check", "failed to check index", `" exists`, "already held"):
-			errs = append(errs, fmt.Errorf("%w: %w", store.ErrConflict, what))
-		default:
-			errs = append(errs, what)
-		}
-	}
-	if len(errs) == 0 {
+	if len(reasons) == 0 {
 		return errors.New("consul rolled the transaction back and does not say why")
 	}
-	return errors.Join(errs...)
+	// One reason is enough to undo all, and to be told.
+	what := errors.New(strings.TrimSpace(reasons[0].What))
+	switch text := what.Error(); {
+	case isDenied(text):
+		return v.denied(what)
+	case strings.Contains(text, "invalid session"):
+		return fmt.Errorf("%w: %w", store.ErrLeaseLost, what)
+	case containsAny(text, "index is stale", "failed index check", "failed to check index", `" exists`, "already held"):
+		return fmt.Errorf("%w: %w", store.ErrConflict, what)
+	}
+	return what
 }
 
 func containsAny(s string, parts ...string) bool {
