@@ -1,13 +1,30 @@
-// Package dns knows the names of containers.
+// Package dns answers the names of containers.
 //
-// It owns [Records], which say who has which name on which network. It is told of
-// networks, hosts and endpoints by values; it does not know what a container is, or
-// how names are learned.
+// It owns [Records], which say who has which name on which network, and the
+// [Responder], which answers a sandbox from them and passes everything else on to
+// the resolver that the sandbox had before. It is told of networks, hosts and
+// endpoints by values, and is handed its sockets: it does not know what a container
+// is, how names are learned, or how a query gets to the sockets.
+//
+// # How it works
 //
 // Names live in a zone for each network. A change builds the zones that it touches
 // anew and puts a new snapshot in place of the old, so that a query reads without
 // any lock, whatever is being changed. What a sandbox may ask is a view of its own:
 // the zones of the networks that it is on, in its order, and its private links.
+//
+// A name is owned when the view has it. Owned names are answered here for every
+// type; a type that they have nothing of is an empty answer, never a question to
+// others, who would deny that the name exists. Every other query is passed on as it
+// came, byte by byte.
+//
+// Nearly all queries are one plain question for an address. Those are read and
+// answered in place, without taking memory; the DNS library sees the rest. Tests
+// hold the two ways to the same answers, and a second library to their form.
+//
+// Nothing that answers an owned name ever waits for a resolver, another client or
+// a change of the records, and each sandbox has limits of its own: what one
+// container does with its resolver does not touch the next.
 package dns
 
 import (

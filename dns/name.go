@@ -57,11 +57,13 @@ func reverseAddr(name []byte) (netip.Addr, bool) {
 
 func reverse4(rest []byte) (netip.Addr, bool) {
 	var a [4]byte
-	labels := bytes.Split(rest, []byte("."))
-	if len(labels) != len(a) {
-		return netip.Addr{}, false
-	}
-	for i, label := range labels {
+	for i := range a {
+		label, more := rest, i < len(a)-1
+		if dot := bytes.IndexByte(rest, '.'); more != (dot >= 0) {
+			return netip.Addr{}, false
+		} else if more {
+			label, rest = rest[:dot], rest[dot+1:]
+		}
 		if len(label) == 0 || len(label) > 3 || len(label) > 1 && label[0] == '0' {
 			return netip.Addr{}, false
 		}

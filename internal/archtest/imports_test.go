@@ -67,6 +67,7 @@ func libraries() map[string][]string {
 		"github.com/vishvananda/netns":         {"internal/link", "internal/netnstest"},
 		"github.com/google/nftables":           {"internal/firewall"},
 		"github.com/coreos/go-iptables":        {"internal/firewall"},
+		"github.com/miekg/dns":                 {"dns"},
 		"go.etcd.io/bbolt":                     {"internal/store/boltstore"},
 		"github.com/moby/moby":                 {"internal/engine"},
 		"github.com/spf13":                     {"cli"},

@@ -1,0 +1,138 @@
+package dns
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+)
+
+// packets receives queries of one socket and sends the answers, many at a time.
+// It takes room for them when there is something, not while it waits: a host has a
+// thousand sandboxes, and few of them ask at the same moment.
+type packets struct {
+	raw  syscall.RawConn
+	pool *sync.Pool // of *batch
+
+	batch *batch
+	sent  int
+	err   error
+	// The functions that the runtime calls when the socket is ready, made once.
+	onRead, onWrite func(fd uintptr) bool
+}
+
+func newPackets(conn *net.UDPConn, pool *sync.Pool) (*packets, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	p := &packets{raw: raw, pool: pool}
+	p.onRead, p.onWrite = p.tryReceive, p.trySend
+	return p, nil
+}
+
+// receive waits for packets. The caller gives the batch back with send.
+func (p *packets) receive() (*batch, error) {
+	if err := p.raw.Read(p.onRead); err != nil {
+		return nil, err
+	}
+	if p.err != nil {
+		return nil, p.err
+	}
+	return p.batch, nil
+}
+
+func (p *packets) tryReceive(fd uintptr) bool {
+	b, ok := p.pool.Get().(*batch)
+	if !ok {
+		b = newBatch()
+	}
+	p.err = b.receive(fd)
+	if p.err != nil {
+		p.pool.Put(b)
+		return !wouldBlock(p.err)
+	}
+	p.batch = b
+	return true
+}
+
+// send sends the answers of the batch that was received.
+func (p *packets) send() error {
+	b := p.batch
+	p.batch, p.sent = nil, 0
+	defer func() {
+		b.drained()
+		p.pool.Put(b)
+	}()
+	if b.answers == 0 {
+		return nil
+	}
+	p.batch = b
+	err := p.raw.Write(p.onWrite)
+	p.batch = nil
+	return err
+}
+
+func (p *packets) trySend(fd uintptr) bool {
+	for p.sent < p.batch.answers {
+		n, err := p.batch.transmit(fd, p.sent)
+		switch {
+		case err == nil:
+			p.sent += n
+		case wouldBlock(err):
+			return false
+		default:
+			p.sent++ // this one cannot be sent; its client is no matter of the others
+		}
+	}
+	return true
+}
+
+// serveUDP answers packets until the socket is closed.
+func (s *service) serveUDP(ctx context.Context) error {
+	p, err := newPackets(s.udp, &s.responder.batches)
+	if err != nil {
+		return err
+	}
+	for {
+		b, err := p.receive()
+		if err != nil {
+			return unlessDone(ctx, err)
+		}
+		for i := range b.received {
+			s.answerPacket(b, i)
+		}
+		if err := p.send(); err != nil {
+			return unlessDone(ctx, err)
+		}
+	}
+}
+
+// unlessDone returns what ended a socket, if it was not us.
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (s *service) answerPacket(b *batch, i int) {
+	msg := b.packet(i)
+	if len(msg) > maxUDP {
+		return // cut off, and longer than any query that a client would send
+	}
+	reply, v := s.answer(msg, overUDP, b.room())
+	if v == forwarded && !s.forwarder.submit(msg, b.sender(i)) {
+		reply, v = failure(msg, overUDP), answered
+	}
+	if v == answered {
+		b.answer(i, reply)
+	}
+}
+
+// reply sends a forwarded answer to the client. Nobody waits for an error here: a
+// client that is gone does not miss it, one that is there asks again.
+func (s *service) reply(client netip.AddrPort, msg []byte) {
+	_, _ = s.udp.WriteToUDPAddrPort(msg, client) // see above
+}
