@@ -251,8 +251,9 @@ type Driver interface {
 // Publisher is a [Driver] that can publish ports by itself.
 type Publisher interface {
 	// Publish publishes ep.Bindings and returns them as bound. It publishes all
-	// or nothing, and a taken host port is an error that names it.
-	Publish(ctx context.Context, n Network, ep Endpoint) ([]Binding, error)
+	// or nothing, and a taken host port is an error that names it. Where a binding
+	// leaves the choice of the host port, former helps to make it.
+	Publish(ctx context.Context, n Network, ep Endpoint, former Former) ([]Binding, error)
 	// Unpublish takes back ep.Published; what is not there is fine.
 	Unpublish(ctx context.Context, n Network, ep Endpoint) error
 }

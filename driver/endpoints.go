@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/ournet/ournet/internal/store"
@@ -126,72 +125,6 @@ func (r *Registry) DeleteEndpoint(ctx context.Context, network NetworkID, id End
 	return nil
 }
 
-// Publish publishes ports of an endpoint, all or none. Publishing the same again
-// is success; other ports replace the former.
-func (r *Registry) Publish(ctx context.Context, network NetworkID, id EndpointID, bindings []Binding) error {
-	if err := r.yieldPorts(ctx, id, bindings); err != nil {
-		return fmt.Errorf("publish ports: %w", err)
-	}
-	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
-	if err != nil {
-		return fmt.Errorf("publish ports: %w", err)
-	}
-	defer done()
-	p, ok := d.(Publisher)
-	if !ok || !n.OwnGateway() {
-		return nil // the engine publishes through docker_gwbridge, or nobody does
-	}
-	if len(ep.Published) > 0 {
-		if slices.Equal(ep.Bindings, bindings) {
-			return nil
-		}
-		if err := p.Unpublish(ctx, n, ep); err != nil {
-			return fmt.Errorf("publish ports: take back the former: %w", err)
-		}
-		ep.Published = nil
-		if err := r.writeEndpoint(ctx, ep); err != nil {
-			return fmt.Errorf("publish ports: %w", err)
-		}
-	}
-	if len(bindings) == 0 {
-		return nil
-	}
-	ep.Bindings = bindings
-	if ep.Published, err = p.Publish(ctx, n, ep); err != nil {
-		return fmt.Errorf("publish ports: %w", err)
-	}
-	if err := r.writeEndpoint(ctx, ep); err != nil {
-		uctx, cancel := undoContext(ctx)
-		defer cancel()
-		return errors.Join(fmt.Errorf("publish ports: %w", err), p.Unpublish(uctx, n, ep))
-	}
-	return nil
-}
-
-// Unpublish takes back the ports of an endpoint. An unknown id is success.
-func (r *Registry) Unpublish(ctx context.Context, network NetworkID, id EndpointID) error {
-	d, n, ep, done, err := r.endpointTurn(ctx, network, id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("unpublish ports: %w", err)
-	}
-	defer done()
-	p, ok := d.(Publisher)
-	if !ok || len(ep.Published) == 0 {
-		return nil
-	}
-	if err := p.Unpublish(ctx, n, ep); err != nil {
-		return fmt.Errorf("unpublish ports: %w", err)
-	}
-	ep.Published = nil
-	if err := r.writeEndpoint(ctx, ep); err != nil {
-		return fmt.Errorf("unpublish ports: %w", err)
-	}
-	return nil
-}
-
 // clearEndpoint removes from the kernel all that an endpoint has there.
 func (r *Registry) clearEndpoint(ctx context.Context, d Driver, n Network, ep Endpoint) error {
 	var perr error
@@ -204,14 +137,15 @@ func (r *Registry) clearEndpoint(ctx context.Context, d Driver, n Network, ep En
 	return errors.Join(perr, d.Leave(ctx, n, ep))
 }
 
-// writeEndpoint makes an endpoint's record durable, then visible.
-func (r *Registry) writeEndpoint(ctx context.Context, ep Endpoint) error {
+// writeEndpoint makes an endpoint's record durable, with what else shall be at the
+// same time, then visible.
+func (r *Registry) writeEndpoint(ctx context.Context, ep Endpoint, with ...store.Op) error {
 	value, err := encodeEndpoint(ep)
 	if err != nil {
 		return err
 	}
 	key := store.LocalEndpointKey(string(ep.Network), string(ep.ID))
-	if _, err := r.kv.Apply(ctx, store.Set(key, value)); err != nil {
+	if _, err := r.kv.Apply(ctx, append(with, store.Set(key, value))...); err != nil {
 		return fmt.Errorf("write record of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	r.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 )
 
 // recordVersion is the version of the records that this code writes. Raise it
@@ -23,6 +24,36 @@ type networkRecord struct {
 type endpointRecord struct {
 	Version  int
 	Endpoint Endpoint
+}
+
+// portsRecord is what the container with an address on a network had published last.
+type portsRecord struct {
+	Version int
+	Network NetworkID
+	Address netip.Addr
+	// Number orders the records: a later one has a higher number.
+	Number uint64
+	Ports  []Binding
+}
+
+func encodePorts(r portsRecord) ([]byte, error) {
+	r.Version = recordVersion
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode record of ports of %s: %w", r.Address, err)
+	}
+	return b, nil
+}
+
+func decodePorts(b []byte) (portsRecord, error) {
+	var r portsRecord
+	if err := decodeRecord(b, &r); err != nil {
+		return portsRecord{}, err
+	}
+	if !ValidID(string(r.Network)) || !r.Address.IsValid() {
+		return portsRecord{}, fmt.Errorf("network id %q is not 64 hexadecimal digits, or %q is no address", r.Network, r.Address)
+	}
+	return r, nil
 }
 
 func encodeNetwork(n Network) ([]byte, error) {

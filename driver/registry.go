@@ -33,6 +33,7 @@ type Registry struct {
 	kv      store.KV
 	drivers map[Type]Driver
 	turns   turn.Turns
+	ports   *portMemory
 
 	unreadable []NetworkID // whose records were skipped; fixed once open
 
@@ -53,7 +54,7 @@ type networkEntry struct {
 // with a warning: one bad value must not keep every other network down. Nor is what
 // it has in the kernel taken for left over.
 func Open(ctx context.Context, kv store.KV, drivers map[Type]Driver, log logrus.FieldLogger) (*Registry, error) {
-	r := &Registry{log: log, kv: kv, drivers: drivers, networks: make(map[NetworkID]*networkEntry)}
+	r := &Registry{log: log, kv: kv, drivers: drivers, ports: newPortMemory(), networks: make(map[NetworkID]*networkEntry)}
 	pairs, _, err := kv.List(ctx, store.LocalNetworksPrefix(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("read network records: %w", err)
@@ -67,6 +68,15 @@ func Open(ctx context.Context, kv store.KV, drivers map[Type]Driver, log logrus.
 	}
 	for _, p := range pairs {
 		r.loadEndpoint(p)
+	}
+	pairs, _, err = kv.List(ctx, store.LocalPortsPrefix(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("read records of ports: %w", err)
+	}
+	for _, p := range pairs {
+		if err := r.ports.load(p); err != nil {
+			log.WithError(err).WithField("key", p.Key).Warn("record of ports skipped")
+		}
 	}
 	return r, nil
 }
@@ -235,7 +245,8 @@ func (r *Registry) DeleteNetwork(ctx context.Context, id NetworkID) error {
 	n := entry.network
 	d := r.drivers[n.Options.Type]
 	log := r.log.WithField("network", id.Short())
-	ops := []store.Op{store.Delete(store.LocalNetworkKey(string(id)))}
+	ops, forgotten := r.ports.forget(id)
+	ops = append(ops, store.Delete(store.LocalNetworkKey(string(id))))
 	for _, ep := range endpoints {
 		if err := r.clearEndpoint(ctx, d, n, ep); err != nil {
 			log.WithError(err).WithField("endpoint", ep.ID.Short()).Warn("endpoint left to the next sweep")
@@ -248,6 +259,7 @@ func (r *Registry) DeleteNetwork(ctx context.Context, id NetworkID) error {
 	if _, err := r.kv.Apply(ctx, ops...); err != nil {
 		return fmt.Errorf("delete network %s: remove record: %w", id.Short(), err)
 	}
+	forgotten()
 	r.mu.Lock()
 	delete(r.networks, id)
 	r.mu.Unlock()

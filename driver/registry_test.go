@@ -26,6 +26,8 @@ type kernel struct {
 	ifs   map[driver.EndpointID]bool
 	ports map[driver.EndpointID]int
 	fail  map[string]error
+	// former is what the last Publish was told.
+	former driver.Former
 }
 
 func newKernel() *kernel {
@@ -73,8 +75,8 @@ func (k *kernel) Leave(_ context.Context, _ driver.Network, ep driver.Endpoint) 
 	return k.do("Leave", func() { delete(k.ifs, ep.ID) })
 }
 
-func (k *kernel) Publish(_ context.Context, _ driver.Network, ep driver.Endpoint) ([]driver.Binding, error) {
-	err := k.do("Publish", func() { k.ports[ep.ID] = len(ep.Bindings) })
+func (k *kernel) Publish(_ context.Context, _ driver.Network, ep driver.Endpoint, former driver.Former) ([]driver.Binding, error) {
+	err := k.do("Publish", func() { k.ports[ep.ID], k.former = len(ep.Bindings), former })
 	return ep.Bindings, err
 }
 

@@ -27,8 +27,11 @@ type Prober interface {
 // stale; but it does not load a driver for that (moby daemon/libnetwork/endpoint.go,
 // Delete with force), so nobody tells us. The containers start again at once, and
 // the port must not be kept from them until the keeper finds what was forgotten.
+// So do those of an endpoint with the same address: it is the container's own former
+// one, whose ports it shall have again.
 // No turn may be held by the caller.
-func (r *Registry) yieldPorts(ctx context.Context, id EndpointID, bindings []Binding) error {
+func (r *Registry) yieldPorts(ctx context.Context, network NetworkID, id EndpointID, bindings []Binding) error {
+	ep, _ := r.Endpoint(network, id)
 	patience, cancel := context.WithTimeout(ctx, staleWait)
 	defer cancel()
 	for _, a := range r.All() {
@@ -41,6 +44,9 @@ func (r *Registry) yieldPorts(ctx context.Context, id EndpointID, bindings []Bin
 				continue
 			}
 			may, must := collide(other.Published, bindings)
+			if sameOwner(ep, other) && len(bindings) > 0 && len(other.Published) > 0 {
+				may, must = true, true
+			}
 			if !may {
 				continue
 			}
@@ -58,6 +64,13 @@ func (r *Registry) yieldPorts(ctx context.Context, id EndpointID, bindings []Bin
 		}
 	}
 	return nil
+}
+
+// sameOwner reports whether two endpoints are of the same container.
+func sameOwner(a, b Endpoint) bool {
+	x, ok := owner(a)
+	y, _ := owner(b)
+	return ok && a.Network == b.Network && x == y
 }
 
 // collide reports whether one of the published ports may be wanted by a binding, and

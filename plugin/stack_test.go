@@ -345,7 +345,7 @@ func (k *fakeKernel) Reconcile(context.Context, []driver.Attached, []driver.Netw
 	return nil, nil
 }
 
-func (k *fakeKernel) Publish(_ context.Context, _ driver.Network, ep driver.Endpoint) ([]driver.Binding, error) {
+func (k *fakeKernel) Publish(_ context.Context, _ driver.Network, ep driver.Endpoint, _ driver.Former) ([]driver.Binding, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	bound := slices.Clone(ep.Bindings)

@@ -51,7 +51,7 @@ type rules interface {
 
 // hostPorts holds ports of the host against other programs.
 type hostPorts interface {
-	Hold(proto uint8, addr netip.Addr, first, last uint16) (port uint16, err error)
+	Hold(proto uint8, addr netip.Addr, want uint16) (port uint16, err error)
 	Ensure(proto uint8, addr netip.Addr, port uint16) error
 	Release(proto uint8, addr netip.Addr, port uint16) error
 	Held() []hostport.Port

@@ -17,7 +17,7 @@ func TestPublish_containersOwnPortIsLetBackIn(t *testing.T) {
 	ep.Bindings = []driver.Binding{{Protocol: driver.TCP, Port: 80, HostPort: 8080, HostPortEnd: 8080}}
 	h.attach(t, n, ep)
 	var err error
-	ep.Published, err = h.Publish(t.Context(), n, ep)
+	ep.Published, err = h.Publish(t.Context(), n, ep, driver.Former{})
 	must(t, err)
 	h.wantHairpin(t, ep)
 

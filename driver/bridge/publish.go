@@ -11,19 +11,12 @@ import (
 	"github.com/ournet/ournet/internal/link"
 )
 
-// portTries bounds the search for a port that is free on IPv4 and IPv6 alike.
-const portTries = 16
-
 // Publish holds the host ports of ep.Bindings and sends what comes there to the
 // container. It returns the bindings as bound, one for each host address.
-func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoint) ([]driver.Binding, error) {
-	var published []driver.Binding
-	for _, b := range ep.Bindings {
-		bound, err := d.hold(n, ep, b)
-		if err != nil {
-			return nil, errors.Join(err, d.release(published))
-		}
-		published = append(published, bound...)
+func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoint, former driver.Former) ([]driver.Binding, error) {
+	published, err := d.holdAll(n, ep, former)
+	if err != nil {
+		return nil, err
 	}
 	ep.Published = published
 	if err := d.dev.SetHairpin(hostSide(ep.ID), true); err != nil {
@@ -69,85 +62,10 @@ func (d *Driver) Unpublish(ctx context.Context, n driver.Network, ep driver.Endp
 	return d.release(ep.Published)
 }
 
-// hold takes one binding's host port on every address it is for, the same port
-// on each.
-func (d *Driver) hold(n driver.Network, ep driver.Endpoint, b driver.Binding) ([]driver.Binding, error) {
-	addrs, err := hostAddrs(n, ep, b)
-	if err != nil {
-		return nil, err
-	}
-	if len(addrs) == 1 {
-		bound, err := d.holdOne(b, addrs[0], b.HostPort, b.HostPortEnd)
-		if err != nil {
-			return nil, err
-		}
-		return []driver.Binding{bound}, nil
-	}
-	var lastErr error
-	next := b.HostPort
-	for range portTries {
-		first, err := d.holdOne(b, addrs[0], next, b.HostPortEnd)
-		if err != nil {
-			return nil, errors.Join(err, lastErr)
-		}
-		second, err := d.holdOne(b, addrs[1], first.HostPort, first.HostPort)
-		if err == nil {
-			return []driver.Binding{first, second}, nil
-		}
-		lastErr = errors.Join(err, d.release([]driver.Binding{first}))
-		if b.HostPort != 0 {
-			if first.HostPort >= b.HostPortEnd {
-				break
-			}
-			next = first.HostPort + 1
-		}
-	}
-	return nil, lastErr
-}
-
-func (d *Driver) holdOne(b driver.Binding, addr netip.Addr, first, last uint16) (driver.Binding, error) {
-	port, err := d.ports.Hold(uint8(b.Protocol), addr, first, max(first, last))
-	if err != nil {
-		return driver.Binding{}, fmt.Errorf("publish port %d/%s: %w", b.Port, b.Protocol, err)
-	}
-	b.HostAddr, b.HostPort, b.HostPortEnd = addr, port, port
-	return b, nil
-}
-
 func (d *Driver) release(bindings []driver.Binding) error {
 	var errs []error
 	for _, b := range bindings {
 		errs = append(errs, d.ports.Release(uint8(b.Protocol), b.HostAddr, b.HostPort))
 	}
 	return errors.Join(errs...)
-}
-
-// hostAddrs returns the one or two host addresses that a binding is for.
-func hostAddrs(n driver.Network, ep driver.Endpoint, b driver.Binding) ([]netip.Addr, error) {
-	has4, has6 := ep.Address.IsValid(), ep.AddressIPv6.IsValid()
-	if b.HostAddr.IsValid() {
-		if b.HostAddr.Is4() && !has4 || b.HostAddr.Is6() && !has6 {
-			return nil, fmt.Errorf("publish port %d/%s on %s: the container has no address of that family on network %s",
-				b.Port, b.Protocol, b.HostAddr, n.ID.Short())
-		}
-		return []netip.Addr{b.HostAddr}, nil
-	}
-	every := netip.IPv4Unspecified()
-	if n.Options.HostBindingIPv4.IsValid() {
-		every = n.Options.HostBindingIPv4
-	}
-	var addrs []netip.Addr
-	if has4 {
-		addrs = append(addrs, every)
-	}
-	// Who names one IPv4 address, 127.0.0.1 say, does not mean every IPv6 address
-	// as well; nor does the engine take it so (configurePortBindingIPv6).
-	if has6 && every.IsUnspecified() {
-		addrs = append(addrs, netip.IPv6Unspecified())
-	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("publish port %d/%s: the container has no address on network %s",
-			b.Port, b.Protocol, n.ID.Short())
-	}
-	return addrs, nil
 }

@@ -41,7 +41,7 @@ func TestPublish_boundPortsAreHeldAndSentOn(t *testing.T) {
 		{Protocol: driver.TCP, Port: 81},
 	}
 	h.attach(t, n, ep)
-	published, err := h.Publish(t.Context(), n, ep)
+	published, err := h.Publish(t.Context(), n, ep, driver.Former{})
 	must(t, err)
 	if len(published) != 3 || published[0].HostPort != 8080 || published[1].HostPort != 5300 || published[2].HostPort == 0 {
 		t.Fatalf("Publish = %v, want 8080, 5300 and some port", published)
@@ -82,7 +82,7 @@ func TestPublish_takenPortIsNamedAndNothingStays(t *testing.T) {
 		{Protocol: driver.TCP, Port: 80, HostPort: 8080, HostPortEnd: 8080},
 		{Protocol: driver.TCP, Port: 81, HostPort: 8081, HostPortEnd: 8081},
 	}
-	_, err = h.Publish(t.Context(), n, ep)
+	_, err = h.Publish(t.Context(), n, ep, driver.Former{})
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "8081") {
 		t.Fatalf("Publish = %v, want EADDRINUSE that names 8081", err)
 	}
@@ -105,7 +105,7 @@ func TestPublish_dualStackTakesTheSamePortOnBoth(t *testing.T) {
 	ep := testEndpoint(n, 1)
 	ep.AddressIPv6 = netip.MustParsePrefix("fd00::2/64")
 	ep.Bindings = []driver.Binding{{Protocol: driver.TCP, Port: 80, HostPort: 8080, HostPortEnd: 8085}}
-	published, err := h.Publish(t.Context(), n, ep)
+	published, err := h.Publish(t.Context(), n, ep, driver.Former{})
 	must(t, err)
 	if len(published) != 2 || published[0].HostPort != 8081 || published[1].HostPort != 8081 {
 		t.Errorf("Publish = %v, want 8081 on both families: 8080 is taken on one", published)
@@ -119,7 +119,7 @@ func TestPublish_addressOfAFamilyTheContainerLacksIsRefused(t *testing.T) {
 	must(t, h.EnsureNetwork(t.Context(), n))
 	ep := testEndpoint(n, 1)
 	ep.Bindings = []driver.Binding{{Protocol: driver.TCP, Port: 80, HostAddr: netip.IPv6Loopback(), HostPort: 8080, HostPortEnd: 8080}}
-	if _, err := h.Publish(t.Context(), n, ep); err == nil || !strings.Contains(err.Error(), "family") {
+	if _, err := h.Publish(t.Context(), n, ep, driver.Former{}); err == nil || !strings.Contains(err.Error(), "family") {
 		t.Errorf("Publish = %v, want an error about the family", err)
 	}
 }
@@ -136,7 +136,7 @@ func TestPublish_oneIPv4AddressAsDefaultDoesNotOpenIPv6(t *testing.T) {
 	ep.AddressIPv6 = netip.MustParsePrefix("fd00::2/64")
 	ep.Bindings = []driver.Binding{{Protocol: driver.TCP, Port: 80, HostPort: 8080, HostPortEnd: 8085}}
 	h.attach(t, n, ep)
-	published, err := h.Publish(t.Context(), n, ep)
+	published, err := h.Publish(t.Context(), n, ep, driver.Former{})
 	must(t, err)
 	if len(published) != 1 {
 		t.Errorf("Publish = %v", published)

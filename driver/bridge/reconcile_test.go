@@ -24,7 +24,7 @@ func TestReconcile_bringsBackWhatABootTookAway(t *testing.T) {
 	must(t, h.EnsureNetwork(t.Context(), n))
 	_, err := h.Join(t.Context(), n, ep)
 	must(t, err)
-	ep.Published, err = h.Publish(t.Context(), n, ep)
+	ep.Published, err = h.Publish(t.Context(), n, ep, driver.Former{})
 	must(t, err)
 	want := []driver.Attached{{Network: n, Endpoints: []driver.Endpoint{ep}}}
 	repairs, err := h.Reconcile(t.Context(), want, nil)
@@ -134,7 +134,7 @@ func TestReconcile_leavesThePortsOfAnAdoptedBridge(t *testing.T) {
 func TestReconcile_letsGoOfPortsThatNoRecordHas(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "ournet")
-	_, err := h.ports.Hold(6, netip.IPv4Unspecified(), 8080, 8080)
+	_, err := h.ports.Hold(6, netip.IPv4Unspecified(), 8080)
 	must(t, err)
 	_, err = h.Reconcile(t.Context(), nil, nil)
 	must(t, err)

@@ -41,7 +41,7 @@ func (h *host) start(t *testing.T, n driver.Network, ep *driver.Endpoint) *netns
 		}
 		c.Take(t, h.ns, att.SrcName, netnstest.Port{Name: "eth0", Addrs: []string{ep.Address.String()}})
 		c.Route(t, "default", n.Subnets[0].Gateway.Addr().String())
-		ep.Published, err = h.Publish(t.Context(), n, *ep)
+		ep.Published, err = h.Publish(t.Context(), n, *ep, driver.Former{})
 		return err
 	})
 	return c

@@ -20,12 +20,6 @@ import (
 // ErrNotLocal says that a host address is not one of this host's.
 var ErrNotLocal = errors.New("is not an address of this host")
 
-// The ports that are chosen from where the kernel cannot be asked (RFC 6335 section 6).
-const (
-	firstDynamic = 49152
-	lastDynamic  = 65535
-)
-
 // Port is a port of the host.
 type Port struct {
 	// Protocol is the IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
@@ -40,11 +34,15 @@ func (p Port) String() string {
 	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(p.Addr, p.Port), protocolName(p.Protocol))
 }
 
-// overlaps reports whether the two cannot be published at the same time.
-func (p Port) overlaps(q Port) bool {
-	return p.Protocol == q.Protocol && p.Port == q.Port && p.Addr.Is4() == q.Addr.Is4() &&
-		(p.Addr == q.Addr || p.Addr.IsUnspecified() || q.Addr.IsUnspecified())
+// number is a port of whatever address of a family. What excludes a port has the
+// same number, so that it is found at once however many are held.
+type number struct {
+	protocol uint8
+	is4      bool
+	port     uint16
 }
+
+func (p Port) number() number { return number{p.Protocol, p.Addr.Is4(), p.Port} }
 
 func protocolName(p uint8) string {
 	switch p {
@@ -63,42 +61,31 @@ func protocolName(p uint8) string {
 // safe for concurrent use.
 type Holder struct {
 	mu sync.Mutex // guards held
-	// held has the socket of each port, noSocket where the kernel cannot make one.
-	held map[Port]int
+	// held has the socket of each port by its address, noSocket where the kernel
+	// cannot make one.
+	held map[number]map[netip.Addr]int
 }
 
 // noSocket stands for a port that is held against our own only.
 const noSocket = -1
 
 // New returns a holder that holds nothing.
-func New() *Holder { return &Holder{held: make(map[Port]int)} }
+func New() *Holder { return &Holder{held: make(map[number]map[netip.Addr]int)} }
 
-// Hold takes the first port from first to last that is free on addr, and returns
-// it. With first 0 the kernel chooses one of its local range
-// (net.ipv4.ip_local_port_range).
+// Hold takes a port of addr and returns it. With port 0 the kernel chooses one of its
+// local range (net.ipv4.ip_local_port_range) that is not reserved
+// (net.ipv4.ip_local_reserved_ports).
 //
-// If all are taken, by another program or by a port that is held already, the error
+// If it is taken, by another program or by a port that is held already, the error
 // wraps [unix.EADDRINUSE]; an addr that is not this host's gives [ErrNotLocal].
-func (h *Holder) Hold(proto uint8, addr netip.Addr, first, last uint16) (uint16, error) {
+func (h *Holder) Hold(proto uint8, addr netip.Addr, port uint16) (uint16, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if first == 0 {
-		return h.holdAnyLocked(Port{Protocol: proto, Addr: addr})
+	p := Port{Protocol: proto, Addr: addr, Port: port}
+	if port == 0 {
+		return h.holdAnyLocked(p)
 	}
-	var err error
-	for port := int(first); port <= int(max(first, last)); port++ {
-		p := Port{Protocol: proto, Addr: addr, Port: uint16(port)} //nolint:gosec // it is between two of 16 bits
-		if err = h.holdLocked(p); err == nil {
-			return p.Port, nil
-		}
-		if !errors.Is(err, unix.EADDRINUSE) {
-			return 0, err
-		}
-	}
-	if last > first {
-		err = fmt.Errorf("host ports %s to %d are all taken: %w", Port{proto, addr, first}, last, unix.EADDRINUSE)
-	}
-	return 0, err
+	return port, h.holdLocked(p)
 }
 
 // Ensure holds exactly that port, as Hold does, and is content if it is held already.
@@ -107,7 +94,7 @@ func (h *Holder) Ensure(proto uint8, addr netip.Addr, port uint16) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := Port{Protocol: proto, Addr: addr, Port: port}
-	if _, ok := h.held[p]; ok {
+	if _, ok := h.held[p.number()][addr]; ok {
 		return nil
 	}
 	return h.holdLocked(p)
@@ -118,11 +105,14 @@ func (h *Holder) Release(proto uint8, addr netip.Addr, port uint16) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := Port{Protocol: proto, Addr: addr, Port: port}
-	fd, ok := h.held[p]
+	fd, ok := h.held[p.number()][addr]
 	if !ok {
 		return nil
 	}
-	delete(h.held, p)
+	delete(h.held[p.number()], addr)
+	if len(h.held[p.number()]) == 0 {
+		delete(h.held, p.number())
+	}
 	return closeSocket(p, fd)
 }
 
@@ -131,8 +121,10 @@ func (h *Holder) Held() []Port {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	ports := make([]Port, 0, len(h.held))
-	for p := range h.held {
-		ports = append(ports, p)
+	for n, sockets := range h.held {
+		for addr := range sockets {
+			ports = append(ports, Port{n.protocol, addr, n.port})
+		}
 	}
 	slices.SortFunc(ports, func(a, b Port) int {
 		if c := a.Addr.Compare(b.Addr); c != 0 {
@@ -151,8 +143,10 @@ func (h *Holder) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var errs []error
-	for p, fd := range h.held {
-		errs = append(errs, closeSocket(p, fd))
+	for n, sockets := range h.held {
+		for addr, fd := range sockets {
+			errs = append(errs, closeSocket(Port{n.protocol, addr, n.port}, fd))
+		}
 	}
 	clear(h.held)
 	return errors.Join(errs...)
@@ -166,8 +160,18 @@ func (h *Holder) holdLocked(p Port) error {
 	if err != nil {
 		return err
 	}
-	h.held[p] = fd
+	h.keepLocked(p, fd)
 	return nil
+}
+
+// keepLocked enters the socket of a port.
+func (h *Holder) keepLocked(p Port, fd int) {
+	sockets := h.held[p.number()]
+	if sockets == nil {
+		sockets = make(map[netip.Addr]int)
+		h.held[p.number()] = sockets
+	}
+	sockets[p.Addr] = fd
 }
 
 // holdAnyLocked takes a port of the kernel's choice; p.Port is 0.
@@ -182,40 +186,39 @@ func (h *Holder) holdAnyLocked(p Port) (uint16, error) {
 	if p.Port, err = boundPort(fd); err != nil {
 		return 0, errors.Join(fmt.Errorf("host port %s: %w", p, err), closeSocket(p, fd))
 	}
-	h.held[p] = fd
+	h.keepLocked(p, fd)
 	return p.Port, nil
 }
 
-// chooseLocked takes a port where the kernel has no sockets of that protocol.
+// choiceTries bounds the search of chooseLocked.
+const choiceTries = 64
+
+// chooseLocked takes a port where the kernel has no sockets of that protocol. It has
+// the kernel choose one for datagrams, by the same settings, and uses the number.
 func (h *Holder) chooseLocked(p Port) (uint16, error) {
-	for port := firstDynamic; port <= lastDynamic; port++ {
-		p.Port = uint16(port)
+	for range choiceTries {
+		other := Port{Protocol: unix.IPPROTO_UDP, Addr: p.Addr}
+		fd, err := open(other)
+		if err != nil {
+			return 0, err
+		}
+		p.Port, err = boundPort(fd)
+		if err := errors.Join(err, closeSocket(other, fd)); err != nil {
+			return 0, err
+		}
 		if _, taken := h.overlapLocked(p); !taken {
-			h.held[p] = noSocket
+			h.keepLocked(p, noSocket)
 			return p.Port, nil
 		}
 	}
 	return 0, fmt.Errorf("any host port of %s/%s: %w", p.Addr, protocolName(p.Protocol), unix.EADDRINUSE)
 }
 
-// overlapLocked finds a held port that excludes p. It looks at the few that can,
-// unless p is for every address.
+// overlapLocked finds a held port that excludes p.
 func (h *Holder) overlapLocked(p Port) (Port, bool) {
-	if !p.Addr.IsUnspecified() {
-		every := netip.IPv4Unspecified()
-		if p.Addr.Is6() {
-			every = netip.IPv6Unspecified()
-		}
-		for _, q := range []Port{p, {p.Protocol, every, p.Port}} {
-			if _, ok := h.held[q]; ok {
-				return q, true
-			}
-		}
-		return Port{}, false
-	}
-	for q := range h.held {
-		if p.overlaps(q) {
-			return q, true
+	for addr := range h.held[p.number()] {
+		if addr == p.Addr || addr.IsUnspecified() || p.Addr.IsUnspecified() {
+			return Port{p.Protocol, addr, p.Port}, true
 		}
 	}
 	return Port{}, false

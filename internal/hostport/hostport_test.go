@@ -44,9 +44,9 @@ func holder(t *testing.T) *hostport.Holder {
 	return h
 }
 
-func hold(t *testing.T, h *hostport.Holder, proto uint8, addr netip.Addr, first, last uint16) uint16 {
+func hold(t *testing.T, h *hostport.Holder, proto uint8, addr netip.Addr, want uint16) uint16 {
 	t.Helper()
-	port, err := h.Hold(proto, addr, first, last)
+	port, err := h.Hold(proto, addr, want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestHold_anotherProgramGetsAddressInUse(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			h := holder(t)
-			hold(t, h, tc.proto, tc.addr, 8080, 8080)
+			hold(t, h, tc.proto, tc.addr, 8080)
 			server, err := listen(t, tc.network, tc.listen)
 			if err == nil {
 				if err := server.Close(); err != nil {
@@ -110,9 +110,9 @@ func TestHold_anotherProgramGetsAddressInUse(t *testing.T) {
 func TestHold_noOptionSharesThePort(t *testing.T) {
 	t.Parallel()
 	h := holder(t)
-	hold(t, h, tcp, all4, 8080, 8080)
-	chosen := hold(t, h, tcp, all4, 0, 0)
-	hold(t, h, udp, all4, 8080, 8080)
+	hold(t, h, tcp, all4, 8080)
+	chosen := hold(t, h, tcp, all4, 0)
+	hold(t, h, udp, all4, 8080)
 	for _, port := range []uint16{8080, chosen} {
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 			return errors.Join(c.Control(func(fd uintptr) {
@@ -144,7 +144,7 @@ func TestHold_takenPortIsAnErrorThatNamesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close() //nolint:errcheck // the test is over
-	_, err = h.Hold(tcp, all4, 8080, 8080)
+	_, err = h.Hold(tcp, all4, 8080)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "host port 0.0.0.0:8080/tcp is already in use") {
 		t.Errorf("err = %v", err)
 	}
@@ -174,8 +174,8 @@ func TestHold_ourOwnPortsExcludeEachOther(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			h := holder(t)
-			hold(t, h, tc.proto, tc.first, 8080, 8080)
-			_, err := h.Hold(tc.proto, tc.second, 8080, 8080)
+			hold(t, h, tc.proto, tc.first, 8080)
+			_, err := h.Hold(tc.proto, tc.second, 8080)
 			if !tc.excluded {
 				if err != nil {
 					t.Error(err)
@@ -190,22 +190,25 @@ func TestHold_ourOwnPortsExcludeEachOther(t *testing.T) {
 	}
 }
 
-func TestHold_rangeGivesTheFirstFreeOne(t *testing.T) {
+func TestHold_zeroSparesReservedPorts(t *testing.T) {
 	t.Parallel()
-	h := holder(t)
-	server, err := listen(t, "tcp4", "0.0.0.0:8000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close() //nolint:errcheck // the test is over
-	for _, want := range []uint16{8001, 8002} {
-		if got := hold(t, h, tcp, all4, 8000, 8002); got != want {
-			t.Errorf("got %d, want %d", got, want)
+	for _, proto := range []uint8{tcp, udp, sctp} {
+		ns := netnstest.Enter(t)
+		ns.Exec(t, "sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40007", "net.ipv4.ip_local_reserved_ports=40000-40003,40006")
+		h := hostport.New()
+		got := make(map[uint16]bool)
+		for range 3 {
+			got[hold(t, h, proto, all4, 0)] = true
 		}
-	}
-	_, err = h.Hold(tcp, all4, 8000, 8002)
-	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "8002") {
-		t.Errorf("full range: %v", err)
+		if !got[40004] || !got[40005] || !got[40007] {
+			t.Errorf("protocol %d: got %v, want all that are not reserved", proto, got)
+		}
+		if port, err := h.Hold(proto, all4, 0); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("protocol %d: a fourth is %d, %v", proto, port, err)
+		}
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -215,7 +218,7 @@ func TestHold_zeroIsAPortOfTheLocalRange(t *testing.T) {
 		h := holder(t)
 		seen := make(map[uint16]bool)
 		for range 50 {
-			port := hold(t, h, proto, all4, 0, 0)
+			port := hold(t, h, proto, all4, 0)
 			if port < 32768 || seen[port] { // the kernel's default range begins there
 				t.Errorf("protocol %d: port %d", proto, port)
 			}
@@ -227,7 +230,7 @@ func TestHold_zeroIsAPortOfTheLocalRange(t *testing.T) {
 func TestHold_foreignAddressIsRefused(t *testing.T) {
 	t.Parallel()
 	h := holder(t)
-	_, err := h.Hold(tcp, netip.MustParseAddr("192.0.2.1"), 8080, 8080)
+	_, err := h.Hold(tcp, netip.MustParseAddr("192.0.2.1"), 8080)
 	if !errors.Is(err, hostport.ErrNotLocal) || !strings.Contains(err.Error(), "192.0.2.1 is not an address of this host") {
 		t.Errorf("err = %v", err)
 	}
@@ -238,7 +241,7 @@ func TestRelease_freesThePortAtOnceAndTwiceIsFine(t *testing.T) {
 	h := holder(t)
 	for _, proto := range []uint8{tcp, udp, sctp} {
 		for range 3 {
-			hold(t, h, proto, all4, 8080, 8080)
+			hold(t, h, proto, all4, 8080)
 			for range 2 {
 				if err := h.Release(proto, all4, 8080); err != nil {
 					t.Fatal(err)
@@ -284,7 +287,7 @@ func TestHold_recentConnectionsAreNoObstacle(t *testing.T) {
 	if err := errors.Join(conn.Close(), <-done, server.Close()); err != nil {
 		t.Fatal(err)
 	}
-	hold(t, h, tcp, all4, 8080, 8080)
+	hold(t, h, tcp, all4, 8080)
 	if l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:8080"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("another server: %v, %v; want %v", l, err, syscall.EADDRINUSE)
 	}
@@ -294,7 +297,7 @@ func TestHold_recentConnectionsAreNoObstacle(t *testing.T) {
 func TestHold_connectionIsRefusedNotSwallowed(t *testing.T) {
 	t.Parallel()
 	h := holder(t)
-	hold(t, h, tcp, all4, 8080, 8080)
+	hold(t, h, tcp, all4, 8080)
 	var d net.Dialer
 	conn, err := d.DialContext(t.Context(), "tcp4", "127.0.0.1:8080")
 	if !errors.Is(err, syscall.ECONNREFUSED) {
@@ -331,9 +334,13 @@ func TestHold_concurrentCallsNeverShareAPort(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			if err := ns.Do(func() error {
-				port, err := h.Hold(tcp, all4, 9000, 9000+callers-1)
-				ports <- port
-				return err
+				for port := uint16(9000); ; port++ {
+					_, err := h.Hold(tcp, all4, port)
+					if !errors.Is(err, syscall.EADDRINUSE) {
+						ports <- port
+						return err
+					}
+				}
 			}); err != nil {
 				t.Error(err)
 			}

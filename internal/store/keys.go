@@ -10,6 +10,7 @@ import "strings"
 const (
 	prefixLocalNetworks  = "v1/local/networks/"
 	prefixLocalEndpoints = "v1/local/endpoints/"
+	prefixLocalPorts     = "v1/local/ports/"
 	prefixPools          = "v1/pools/"
 
 	keyLocalULA = "v1/local/ula"
@@ -28,6 +29,14 @@ func LocalEndpointsPrefix() string { return prefixLocalEndpoints }
 func LocalEndpointKey(network, endpoint string) string {
 	return prefixLocalEndpoints + network + "/" + endpoint
 }
+
+// LocalPortsPrefix returns the prefix of the host ports that containers of this host
+// had.
+func LocalPortsPrefix() string { return prefixLocalPorts }
+
+// LocalPortsKey returns the key of the host ports that the container with an address
+// on a network had.
+func LocalPortsKey(network, addr string) string { return prefixLocalPorts + network + "/" + addr }
 
 // LocalULAKey returns the key of this host's own IPv6 prefix, of which networks
 // without a given subnet take theirs.

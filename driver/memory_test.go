@@ -1,0 +1,129 @@
+package driver_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/store"
+	"github.com/ournet/ournet/internal/store/memstore"
+)
+
+// web is what a container publishes in these tests.
+func web(hostPort uint16) []driver.Binding {
+	return []driver.Binding{{Protocol: driver.TCP, Port: 80, HostPort: hostPort, HostPortEnd: hostPort}}
+}
+
+// again is the endpoint of a container's next start: another id, the same address.
+func again(ep driver.Endpoint, i int) driver.Endpoint {
+	ep.ID = endpointID(i)
+	return ep
+}
+
+func remembered(t *testing.T, kv store.KV) []string {
+	t.Helper()
+	pairs, _, err := kv.List(t.Context(), store.LocalPortsPrefix(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, p := range pairs {
+		keys = append(keys, p.Key)
+	}
+	return keys
+}
+
+func TestPublish_tellsWhatTheContainerAndOthersHad(t *testing.T) {
+	t.Parallel()
+	kv, k := memstore.New(), newKernel()
+	r := openRegistry(t, kv, k)
+	n := testNetwork(1)
+	must(t, r.CreateNetwork(t.Context(), n))
+	first, second := testEndpoint(1, 1), testEndpoint(1, 2)
+	publish(t, r, first, web(8080))
+	publish(t, r, second, web(8081))
+	must(t, r.DeleteEndpoint(t.Context(), n.ID, first.ID))
+	must(t, r.DeleteEndpoint(t.Context(), n.ID, second.ID))
+
+	check := func(when string, own uint16, own2 bool) {
+		t.Helper()
+		if got := k.former.Own; len(got) != 1 || got[0].HostPort != own {
+			t.Errorf("%s: it had %v, want port %d", when, got, own)
+		}
+		if got := k.former.Others(driver.TCP, 8080); got != own2 {
+			t.Errorf("%s: others had 8080: %t", when, got)
+		}
+		if k.former.Others(driver.UDP, 8080) || k.former.Others(driver.TCP, 8082) {
+			t.Errorf("%s: others had what nobody had", when)
+		}
+	}
+	publish(t, r, again(first, 11), web(8080))
+	check("the next start", 8080, false)
+	r = openRegistry(t, kv, k)
+	publish(t, r, again(second, 12), web(8081))
+	check("after a restart", 8081, true)
+
+	must(t, r.DeleteNetwork(t.Context(), n.ID))
+	if keys := remembered(t, kv); len(keys) > 0 {
+		t.Errorf("remembered without the network: %v", keys)
+	}
+	must(t, r.CreateNetwork(t.Context(), n))
+	publish(t, r, again(first, 21), web(8080))
+	if len(k.former.Own) > 0 || k.former.Others(driver.TCP, 8081) {
+		t.Errorf("a new network remembers %v", k.former.Own)
+	}
+}
+
+func TestPublish_remembersTheLatestAndThoseInUse(t *testing.T) {
+	t.Parallel()
+	const size = 1024
+	kv, k := memstore.New(), newKernel()
+	r := openRegistry(t, kv, k)
+	n := testNetwork(1)
+	must(t, r.CreateNetwork(t.Context(), n))
+	ep := func(i int) driver.Endpoint {
+		ep := testEndpoint(1, i)
+		ep.Address = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 16)
+		return ep
+	}
+	publish(t, r, ep(0), web(1000)) // stays
+	for i := 1; i <= size+10; i++ {
+		publish(t, r, ep(i), web(uint16(1000+i)))
+		must(t, r.DeleteEndpoint(t.Context(), n.ID, ep(i).ID))
+	}
+	keys := remembered(t, kv)
+	key := func(i int) string { return store.LocalPortsKey(string(n.ID), ep(i).Address.Addr().String()) }
+	if len(keys) > size+1 || !slices.Contains(keys, key(0)) || !slices.Contains(keys, key(size+10)) || slices.Contains(keys, key(1)) {
+		t.Errorf("%d are remembered; first %t, last %t, oldest of the rest %t", len(keys),
+			slices.Contains(keys, key(0)), slices.Contains(keys, key(size+10)), slices.Contains(keys, key(1)))
+	}
+}
+
+// After a crash nobody tells us that the former endpoint is gone.
+func TestPublish_formerEndpointOfTheAddressLetsGo(t *testing.T) {
+	t.Parallel()
+	k := newKernel()
+	r := openRegistry(t, memstore.New(), k)
+	n := testNetwork(1)
+	must(t, r.CreateNetwork(t.Context(), n))
+	first := testEndpoint(1, 1)
+	publish(t, r, first, web(8080))
+	must(t, k.Leave(t.Context(), n, first))
+	publish(t, r, again(first, 2), []driver.Binding{{Protocol: driver.TCP, Port: 80}})
+	if had, _ := r.Endpoint(n.ID, first.ID); len(had.Published) > 0 {
+		t.Errorf("the former endpoint still has %v", had.Published)
+	}
+}
+
+func TestOpen_skipsRecordsOfPortsItCannotRead(t *testing.T) {
+	t.Parallel()
+	kv := memstore.New()
+	_, err := kv.Apply(t.Context(),
+		store.Set(store.LocalPortsKey("x", "10.1.0.2"), []byte("{")),
+		store.Set(store.LocalPortsKey("y", "10.1.0.2"), []byte(`{"Version":99,"New":1}`)))
+	must(t, err)
+	r := openRegistry(t, kv, newKernel())
+	must(t, r.CreateNetwork(t.Context(), testNetwork(1)))
+	publish(t, r, testEndpoint(1, 1), web(8080))
+}
