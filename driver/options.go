@@ -30,6 +30,7 @@ const (
 	OptHostBindingIPv4 = "com.docker.network.bridge.host_binding_ipv4"
 	OptMTU             = "com.docker.network.driver.mtu"
 	OptGateway         = "ournet.gateway"
+	OptSpoofCheck      = "ournet.spoof_check"
 )
 
 // The least MTU of IPv4 (RFC 791) and of IPv6 (RFC 8200 section 5), and the most
@@ -58,6 +59,8 @@ type Options struct {
 	// DockerGateway leaves the way out and published ports to the engine's
 	// docker_gwbridge; see [Network.OwnGateway].
 	DockerGateway bool `json:",omitempty"`
+	// AllowSpoofing lets the containers send with addresses that are not theirs.
+	AllowSpoofing bool `json:",omitempty"`
 }
 
 // DefaultOptions returns the options of a network made with no `-o`.
@@ -75,6 +78,7 @@ func optionSetters() map[string]func(o *Options, value string) error {
 		OptHostBindingIPv4: setHostBinding,
 		OptMTU:             setMTU,
 		OptGateway:         setGateway,
+		OptSpoofCheck:      setSpoofCheck,
 	}
 }
 
@@ -134,6 +138,13 @@ func setMTU(o *Options, value string) error {
 	}
 	o.MTU = mtu
 	return nil
+}
+
+func setSpoofCheck(o *Options, value string) error {
+	check := true
+	err := setBool(&check, value)
+	o.AllowSpoofing = !check
+	return err
 }
 
 func setBool(to *bool, value string) error {

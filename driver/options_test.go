@@ -22,6 +22,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		driver.OptHostBindingIPv4: "172.23.0.1",
 		driver.OptMTU:             "1400",
 		driver.OptGateway:         "docker",
+		driver.OptSpoofCheck:      "false",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -32,6 +33,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		HostBindingIPv4: netip.MustParseAddr("172.23.0.1"),
 		MTU:             1400,
 		DockerGateway:   true,
+		AllowSpoofing:   true,
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("ParseOptions (-want +got):\n%s", diff)

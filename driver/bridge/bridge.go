@@ -44,6 +44,8 @@ type interfaces interface {
 type rules interface {
 	AddNetwork(ctx context.Context, n firewall.Network) error
 	RemoveNetwork(ctx context.Context, bridge string) error
+	AddSource(ctx context.Context, s firewall.Source) error
+	RemoveSource(ctx context.Context, device string) error
 	AddPorts(ctx context.Context, ports ...firewall.Port) error
 	RemovePorts(ctx context.Context, ports ...firewall.Port) error
 	Set(ctx context.Context, want firewall.State) (changed []string, err error)

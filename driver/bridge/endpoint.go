@@ -14,13 +14,19 @@ const dstPrefix = "eth"
 
 // Join makes the endpoint's veth pair: one end a port of the bridge, the other
 // for the engine to move into the sandbox.
-func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
+func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint) (driver.Attachment, error) {
 	if err := d.forward(n); err != nil {
 		return driver.Attachment{}, err
 	}
 	isolated, err := d.isolated(n)
 	if err != nil {
 		return driver.Attachment{}, err
+	}
+	// Before there is an interface, so that its first frame is judged.
+	if src, ok := wantSource(n, ep); ok {
+		if err := d.rules.AddSource(ctx, src); err != nil {
+			return driver.Attachment{}, fmt.Errorf("endpoint %s: %w", ep.ID.Short(), err)
+		}
 	}
 	if err := d.dev.EnsureVeth(wantVeth(n, ep, isolated)); err != nil {
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
@@ -44,9 +50,15 @@ func (d *Driver) Join(_ context.Context, n driver.Network, ep driver.Endpoint) (
 // Leave removes the veth pair; its other end goes with it, wherever it is. The
 // engine would move that end back to the host first if we let it; it only logs
 // that it is gone.
-func (d *Driver) Leave(_ context.Context, _ driver.Network, ep driver.Endpoint) error {
+func (d *Driver) Leave(ctx context.Context, n driver.Network, ep driver.Endpoint) error {
 	if err := d.dev.Delete(hostSide(ep.ID)); err != nil {
 		return fmt.Errorf("remove the interface of endpoint %s: %w", ep.ID.Short(), err)
+	}
+	if _, ok := wantSource(n, ep); !ok {
+		return nil
+	}
+	if err := d.rules.RemoveSource(ctx, hostSide(ep.ID)); err != nil {
+		return fmt.Errorf("endpoint %s: %w", ep.ID.Short(), err)
 	}
 	return nil
 }

@@ -196,7 +196,7 @@ func (d *Driver) repairHolds(want []driver.Attached) error {
 
 // wantState says what the packet filter should hold as a whole.
 func wantState(want []driver.Attached, links []link.Link) firewall.State {
-	var s firewall.State
+	s := firewall.State{Sources: wantSources(want)}
 	ours := make(map[string]bool)
 	for _, a := range want {
 		ours[bridgeName(a.Network)] = true
