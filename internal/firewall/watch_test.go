@@ -1,0 +1,126 @@
+package firewall
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ournet/ournet/internal/netnstest"
+)
+
+// watched is a table that somebody else's changes are heard of.
+type watched struct {
+	ns    *netnstest.Namespace
+	table *Table
+	heard chan string
+}
+
+func watch(t *testing.T, program string) *watched {
+	t.Helper()
+	w := &watched{ns: netnstest.Enter(t), table: newTable(t), heard: make(chan string, 100)}
+	w.ns.Exec(t, "/usr/sbin/"+program, "-P", "FORWARD", "DROP")
+	mustSet(t, w.table)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- w.ns.Do(func() error { return w.table.Watch(ctx, func(by string) { w.heard <- by }) })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	// It watches when it tells of a change.
+	for {
+		w.ns.Exec(t, "nft", "add", "chain", "inet", "ournet", "mine")
+		w.ns.Exec(t, "nft", "delete", "chain", "inet", "ournet", "mine")
+		select {
+		case <-w.heard:
+			w.drain(2 * legacyEvery)
+			return w
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// drain returns all that is heard until nothing is for a while.
+func (w *watched) drain(silence time.Duration) (all []string) {
+	for {
+		select {
+		case by := <-w.heard:
+			all = append(all, by)
+		case <-time.After(silence):
+			return all
+		}
+	}
+}
+
+func TestWatch_tellsWhoChangedWhatWeKeep(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"} {
+		t.Run(program, func(t *testing.T) {
+			t.Parallel()
+			w := watch(t, program)
+			ours := map[string]string{
+				"nft flush ruleset": "nft", "nft delete table inet ournet": "nft", "nft delete table bridge ournet": "nft",
+				"nft flush chain inet ournet pass": "nft", "nft flush set bridge ournet guarded": "nft",
+			}
+			by := program
+			if strings.HasSuffix(program, "-nft") {
+				by = program[:min(len(program), 15)] // the kernel's limit for names
+			}
+			for _, args := range []string{" -F FORWARD", " -F OURNET-FORWARD", " -I FORWARD -i eth9 -j DROP", " -F"} {
+				ours[program+args] = by
+			}
+			for command, want := range ours {
+				argv := strings.Fields(command)
+				w.ns.Exec(t, "/usr/sbin/"+argv[0], argv[1:]...)
+				select {
+				case got := <-w.heard:
+					if got != want {
+						t.Errorf("%s: %q was heard, want %q", command, got, want)
+					}
+				case <-time.After(10 * time.Second):
+					t.Errorf("%s: nothing was heard", command)
+				}
+				if strings.Contains(command, "flush ruleset") {
+					w.ns.Exec(t, "/usr/sbin/"+program, "-P", "FORWARD", "DROP")
+				}
+				mustSet(t, w.table)
+				w.drain(2 * legacyEvery)
+			}
+		})
+	}
+}
+
+// Neither what we do ourselves nor what the engine does with each container is a
+// reason to compare everything.
+func TestWatch_isSilentAboutTheRest(t *testing.T) {
+	t.Parallel()
+	w := watch(t, "iptables-nft")
+	p := cases()["ports"].Ports[0]
+	for _, err := range []error{
+		w.table.RemovePorts(t.Context(), p), w.table.AddPorts(t.Context(), p),
+		w.table.AddSource(t.Context(), Source{Device: "onv9"}), w.table.RemoveSource(t.Context(), "onv9"),
+		w.table.AddNetwork(t.Context(), Network{Bridge: "on-9"}), w.table.RemoveNetwork(t.Context(), "on-9"),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for command := range strings.SplitSeq(`iptables-nft -N DOCKER
+iptables-nft -A DOCKER -d 172.17.0.2 -j ACCEPT
+iptables-nft -t nat -A PREROUTING -j RETURN
+iptables-nft -t raw -A PREROUTING -j RETURN
+nft add table ip docker-bridges
+nft add chain ip docker-bridges x
+nft delete table ip docker-bridges`, "\n") {
+		argv := strings.Fields(command)
+		w.ns.Exec(t, "/usr/sbin/"+argv[0], argv[1:]...)
+	}
+	if heard := w.drain(2 * legacyEvery); len(heard) > 0 {
+		t.Errorf("heard %q", heard)
+	}
+}
