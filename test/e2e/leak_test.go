@@ -265,7 +265,7 @@ func (h *host) namedState() state {
 	s := h.state()
 	for part, lines := range s {
 		for i, line := range lines {
-			lines[i] = names.Replace(line)
+			lines[i] = sortElements(names.Replace(line))
 		}
 		if part == "links" || part == "sandboxes" || part == "addresses" {
 			slices.Sort(lines)

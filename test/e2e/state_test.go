@@ -63,7 +63,7 @@ func nftRules(listing []string) []string {
 			path = append(path, strings.TrimSuffix(line, " {"))
 			rules = append(rules, strings.Join(path, " "))
 		default:
-			rules = append(rules, strings.Join(path, " ")+": "+line)
+			rules = append(rules, strings.Join(path, " ")+": "+sortElements(line))
 		}
 	}
 	slices.Sort(rules)
@@ -84,4 +84,19 @@ func joinElements(listing []string) []string {
 		open = strings.Contains(last, "elements = {") && !strings.HasSuffix(last, "}")
 	}
 	return lines
+}
+
+// sortElements puts the elements of a set in order, if the line has some: nft lists
+// them by where the kernel's hash has put them.
+func sortElements(line string) string {
+	head, list, ok := strings.Cut(line, "elements = { ")
+	if !ok {
+		return line
+	}
+	elements := strings.Split(strings.TrimSuffix(list, " }"), ",")
+	for i := range elements {
+		elements[i] = strings.TrimSpace(elements[i])
+	}
+	slices.Sort(elements)
+	return head + "elements = { " + strings.Join(elements, ", ") + " }"
 }
