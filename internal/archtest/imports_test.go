@@ -43,6 +43,7 @@ func internalImports() map[string][]string {
 		"internal/store":           {},
 		"internal/store/boltstore": {"internal/store"},
 		"internal/store/consul":    {"internal/store"},
+		"internal/store/journal":   {"internal/store"},
 		"internal/store/memstore":  {"internal/store"},
 		"internal/store/storetest": {"internal/store"},
 		"internal/turn":            {},

@@ -11,6 +11,7 @@ const (
 	prefixLocalNetworks  = "v1/local/networks/"
 	prefixLocalEndpoints = "v1/local/endpoints/"
 	prefixLocalPorts     = "v1/local/ports/"
+	prefixLocalJournal   = "v1/local/journal/"
 	prefixPools          = "v1/pools/"
 
 	keyLocalULA = "v1/local/ula"
@@ -37,6 +38,13 @@ func LocalPortsPrefix() string { return prefixLocalPorts }
 // LocalPortsKey returns the key of the host ports that the container with an address
 // on a network had.
 func LocalPortsKey(network, addr string) string { return prefixLocalPorts + network + "/" + addr }
+
+// LocalJournalPrefix returns the prefix of all that this host has still to say to the
+// cluster store.
+func LocalJournalPrefix() string { return prefixLocalJournal }
+
+// LocalJournalKey returns the key of what is to be said of a key of the cluster store.
+func LocalJournalKey(key string) string { return prefixLocalJournal + key }
 
 // LocalULAKey returns the key of this host's own IPv6 prefix, of which networks
 // without a given subnet take theirs.

@@ -15,6 +15,8 @@ func TestKeys_areTheSchema(t *testing.T) {
 		{store.LocalEndpointsPrefix(), "v1/local/endpoints/"},
 		{store.LocalPortsKey("n1", "fd00::1"), "v1/local/ports/n1/fd00::1"},
 		{store.LocalPortsPrefix(), "v1/local/ports/"},
+		{store.LocalJournalPrefix(), "v1/local/journal/"},
+		{store.LocalJournalKey("v1/hosts/h1"), "v1/local/journal/v1/hosts/h1"},
 		{store.LocalULAKey(), "v1/local/ula"},
 		{store.PoolsPrefix("ournet-host"), "v1/pools/ournet-host/"},
 		{store.PoolKey("ournet-host", "10.0.0.0/24"), "v1/pools/ournet-host/10.0.0.0_24/pool"},

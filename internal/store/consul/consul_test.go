@@ -68,7 +68,7 @@ func TestStore_meetsTheContractOfLeases(t *testing.T) {
 	})
 }
 
-// policy is what docs/ tells users to give ournet's token.
+// policy is what ournet's token has to allow: docs/adr/0013-consul.md.
 const policy = `
 key_prefix "ournet/" { policy = "write" }
 session_prefix "" { policy = "write" }
