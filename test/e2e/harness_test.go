@@ -107,11 +107,20 @@ func installCommand(ctx context.Context, h *lab.Host) error {
 	return h.InstallCommand(ctx, file)
 }
 
-// warmUp publishes a port of the engine's own bridge, with which the engine makes
-// rules that then stay.
+// warmUp publishes a port of the engine's own bridge and makes a network of its own
+// with IPv6. The first time the engine makes rules, and lets the host forward IPv6,
+// which gives each of the host's subnets a router's address; both then stay.
 func warmUp(ctx context.Context, h *lab.Host) error {
-	_, err := h.Docker(ctx, "run", "--rm", "-p", "1:1", lab.BusyboxImage, "true")
-	return err
+	for _, line := range []string{
+		"run --rm -p 1:1 " + lab.BusyboxImage + " true",
+		"network create --ipv6 --subnet fd00:99::/64 warm",
+		"network rm warm",
+	} {
+		if _, err := h.Docker(ctx, strings.Fields(line)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pluginDir returns the folder of the built plugin.
