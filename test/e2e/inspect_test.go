@@ -34,10 +34,11 @@ type container struct {
 	}
 	NetworkSettings struct {
 		Networks map[string]struct {
-			IPAddress   string
-			IPPrefixLen int
-			Gateway     string
-			MacAddress  string
+			IPAddress         string
+			IPPrefixLen       int
+			Gateway           string
+			GlobalIPv6Address string
+			MacAddress        string
 		}
 	}
 }
