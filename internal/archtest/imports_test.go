@@ -40,6 +40,7 @@ func internalImports() map[string][]string {
 		"internal/hostport":        {},
 		"internal/link":            {"internal/hostfs"},
 		"internal/netnstest":       {},
+		"internal/sandbox":         {"internal/hostfs", "internal/turn"},
 		"internal/store":           {},
 		"internal/store/boltstore": {"internal/store"},
 		"internal/store/consul":    {"internal/store"},
@@ -66,14 +67,16 @@ func libraries() map[string][]string {
 		"github.com/docker/go-plugins-helpers": {"plugin"},
 		"github.com/vishvananda/netlink":       {"internal/link", "internal/netnstest"},
 		"github.com/vishvananda/netns":         {"internal/link", "internal/netnstest"},
-		"github.com/google/nftables":           {"internal/firewall"},
-		"github.com/coreos/go-iptables":        {"internal/firewall"},
-		"github.com/miekg/dns":                 {"dns"},
-		"go.etcd.io/bbolt":                     {"internal/store/boltstore"},
-		"github.com/moby/moby":                 {"internal/engine"},
-		"github.com/spf13":                     {"cli"},
-		"github.com/hashicorp/consul/api":      {"internal/store/consul", "internal/consultest"},
-		"os/exec":                              {"internal/netnstest", "internal/consultest"},
+		// What sandbox has is one table of two rules in the container's namespace;
+		// firewall is the host's, and knows nothing of other namespaces.
+		"github.com/google/nftables":      {"internal/firewall", "internal/sandbox"},
+		"github.com/coreos/go-iptables":   {"internal/firewall"},
+		"github.com/miekg/dns":            {"dns"},
+		"go.etcd.io/bbolt":                {"internal/store/boltstore"},
+		"github.com/moby/moby":            {"internal/engine"},
+		"github.com/spf13":                {"cli"},
+		"github.com/hashicorp/consul/api": {"internal/store/consul", "internal/consultest"},
+		"os/exec":                         {"internal/netnstest", "internal/consultest"},
 	}
 }
 

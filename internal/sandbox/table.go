@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	chainOutput = "output"
+	setPorts    = "ports"
+
+	// priority is before the engine's rules, -100.
+	priority = -110
+
+	// Where things are in a packet, and registers that do not overlap.
+	offsetDestination = 16 // in an IPv4 header
+	offsetPort        = 2  // of the destination, in a UDP or TCP header
+	reg               = unix.NFT_REG_1
+	regPort           = unix.NFT_REG_2
+)
+
+// ports are where our sockets listen; 0 is not known.
+type ports struct{ udp, tcp uint16 }
+
+// table is our nftables table in one namespace, through a netlink socket that was
+// opened there.
+type table struct {
+	conn *nftables.Conn
+	opts Options
+	to   ports
+}
+
+// openTable returns the table of the namespace that the thread is in, without
+// changing it.
+func openTable(opts Options) (*table, error) {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	return &table{conn: conn, opts: opts}, nil
+}
+
+func (t *table) close() { _ = t.conn.CloseLasting() } // a socket that is closed twice is closed
+
+func (t *table) nft() *nftables.Table {
+	return &nftables.Table{Name: t.opts.Name, Family: nftables.TableFamilyIPv4}
+}
+
+func (t *table) portSet() *nftables.Set {
+	// The number tells it apart in a transaction. Without one the library takes the
+	// next of a counter that it does not guard.
+	return &nftables.Set{
+		Table: t.nft(), Name: setPorts, ID: 1, KeyType: nftables.TypeInetService,
+		HasTimeout: true, Timeout: t.opts.Timeout,
+	}
+}
+
+// set makes the table as it should be, in one transaction: whatever was there, no
+// packet sees half of it.
+func (t *table) set() error {
+	table, set := t.nft(), t.portSet()
+	t.clear()
+	t.conn.AddTable(table)
+	if err := t.conn.AddSet(set, nil); err != nil {
+		return fmt.Errorf("add set %s: %w", setPorts, err)
+	}
+	chain := t.conn.AddChain(&nftables.Chain{
+		Table: table, Name: chainOutput, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(priority),
+	})
+	for _, r := range t.rules() {
+		t.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
+	}
+	if err := t.addPort(); err != nil {
+		return err
+	}
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("set nft table ip %s: %w", t.opts.Name, err)
+	}
+	return nil
+}
+
+// rules are, in the language of nft, for udp and tcp:
+//
+//	ip daddr 127.0.0.11 udp dport @ports meta mark != MARK dnat to 127.0.0.11:PORT
+func (t *table) rules() [][]expr.Any {
+	return [][]expr.Any{t.rule(unix.IPPROTO_UDP, t.to.udp), t.rule(unix.IPPROTO_TCP, t.to.tcp)}
+}
+
+func (t *table) rule(protocol byte, port uint16) []expr.Any {
+	addr := resolver().AsSlice()
+	return []expr.Any{
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offsetDestination, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: addr},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{protocol}},
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: offsetPort, Len: 2},
+		&expr.Lookup{SourceRegister: reg, SetName: setPorts},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(t.opts.Mark)},
+		&expr.Immediate{Register: reg, Data: addr},
+		&expr.Immediate{Register: regPort, Data: binaryutil.BigEndian.PutUint16(port)},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg, RegProtoMin: regPort},
+	}
+}
+
+// addPort gives the port its time anew. Kernels before 6.12 do not renew the time of
+// an element that is there, so it is taken away first, in the same transaction.
+func (t *table) addPort() error {
+	set := t.portSet()
+	t.conn.FlushSet(set)
+	err := t.conn.SetAddElements(set, []nftables.SetElement{{Key: binaryutil.BigEndian.PutUint16(dnsPort)}})
+	if err != nil {
+		return fmt.Errorf("add port: %w", err)
+	}
+	return nil
+}
+
+// renew is the heartbeat. If the table is not there, someone flushed it.
+func (t *table) renew() error {
+	if err := t.addPort(); err != nil {
+		return err
+	}
+	err := t.conn.Flush()
+	if errors.Is(err, unix.ENOENT) {
+		return t.set()
+	}
+	if err != nil {
+		return fmt.Errorf("renew nft table ip %s: %w", t.opts.Name, err)
+	}
+	return nil
+}
+
+// remove takes the table away; if there is none, that is fine.
+func (t *table) remove() error {
+	t.clear()
+	if err := t.conn.Flush(); err != nil {
+		return fmt.Errorf("remove nft table ip %s: %w", t.opts.Name, err)
+	}
+	return nil
+}
+
+// clear has the transaction begin without a table. One that is not there cannot be
+// deleted, so it is added first.
+func (t *table) clear() {
+	t.conn.AddTable(t.nft())
+	t.conn.DelTable(t.nft())
+}
+
+// removeTable takes the table out of a namespace that is not open as a sandbox.
+func (s *Sandboxes) removeTable(ns *namespace) error {
+	return ns.do(func() error {
+		t, err := openTable(s.opts)
+		if err != nil {
+			return err
+		}
+		defer t.close()
+		return t.remove()
+	})
+}
