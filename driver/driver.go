@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -112,21 +113,46 @@ type Network struct {
 	Created time.Time
 }
 
+// HasIPv4 reports whether the network has an IPv4 pool.
+func (n Network) HasIPv4() bool { return n.has(netip.Addr.Is4) }
+
 // HasIPv6 reports whether the network has an IPv6 pool.
-func (n Network) HasIPv6() bool {
-	for _, s := range n.Subnets {
-		if s.Pool.Addr().Is6() {
-			return true
-		}
+func (n Network) HasIPv6() bool { return n.has(netip.Addr.Is6) }
+
+func (n Network) has(family func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return family(s.Pool.Addr()) })
+}
+
+// The names of auxiliary addresses that containers get as their gateway, in the
+// place of the address on the bridge; so the built-in bridge has it (moby
+// daemon/libnetwork/drivers/bridge, DefaultGatewayV4AuxKey).
+const (
+	AuxGatewayIPv4 = "DefaultGatewayIPv4"
+	AuxGatewayIPv6 = "DefaultGatewayIPv6"
+)
+
+// OtherGateway returns the auxiliary address that is the containers' gateway, if the
+// user named one so.
+func (s Subnet) OtherGateway() (netip.Addr, bool) {
+	name := AuxGatewayIPv4
+	if s.Pool.Addr().Is6() {
+		name = AuxGatewayIPv6
 	}
-	return false
+	a, ok := s.Aux[name]
+	return a, ok
 }
 
 // Gateway returns the gateway for an endpoint with that address: the one of the
 // subnet that contains it. It is not valid if there is none.
 func (n Network) Gateway(of netip.Addr) netip.Addr {
 	for _, s := range n.Subnets {
-		if s.Gateway.IsValid() && s.Pool.Contains(of) {
+		if !s.Pool.Contains(of) {
+			continue
+		}
+		if other, ok := s.OtherGateway(); ok {
+			return other
+		}
+		if s.Gateway.IsValid() {
 			return s.Gateway.Addr()
 		}
 	}
@@ -192,7 +218,9 @@ type Endpoint struct {
 	// Bindings are the ports that the user asked to publish.
 	Bindings []Binding `json:",omitempty"`
 	// Published are the ports as they are published now: HostAddr and HostPort
-	// are what was bound. Empty until the engine asks for it.
+	// are what was bound. HostPort is 0 if none was, because the gateway is
+	// [GatewayRouted]: HostAddr is then unspecified and tells the family. Empty until
+	// the engine asks for it.
 	Published []Binding `json:",omitempty"`
 	// SandboxKey is the path of the container's network namespace in the
 	// host's file system, "" before the endpoint has joined one.

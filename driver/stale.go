@@ -80,7 +80,7 @@ func collide(published, bindings []Binding) (may, must bool) {
 		for _, b := range bindings {
 			last := max(b.HostPort, b.HostPortEnd)
 			apart := b.HostAddr.IsValid() && b.HostAddr != p.HostAddr && !b.HostAddr.IsUnspecified() && !p.HostAddr.IsUnspecified()
-			if p.Protocol == b.Protocol && b.HostPort <= p.HostPort && p.HostPort <= last && !apart {
+			if p.HostPort != 0 && p.Protocol == b.Protocol && b.HostPort <= p.HostPort && p.HostPort <= last && !apart {
 				may, must = true, must || b.HostPort == last
 			}
 		}

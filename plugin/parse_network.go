@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/ournet/ournet/driver"
 )
@@ -14,8 +15,8 @@ import (
 // The options of CreateNetwork (moby daemon/libnetwork/netlabel/labels.go).
 const (
 	optGeneric    = "com.docker.network.generic"
-	optEnableIPv4 = "com.docker.network.enable_ipv4"
-	optEnableIPv6 = "com.docker.network.enable_ipv6"
+	optEnableIPv4 = driver.OptEnableIPv4
+	optEnableIPv6 = driver.OptEnableIPv6
 	optInternal   = "com.docker.network.internal"
 )
 
@@ -42,7 +43,11 @@ func parseNetwork(req *createNetworkRequest) (driver.Network, error) {
 		return driver.Network{}, err
 	}
 	n := driver.Network{ID: id}
-	if n.Options, err = parseGeneric(req.Options[optGeneric]); err != nil {
+	given, err := parseGeneric(req.Options[optGeneric])
+	if err != nil {
+		return driver.Network{}, err
+	}
+	if n.Options, err = driver.ParseOptions(given); err != nil {
 		return driver.Network{}, err
 	}
 	if n.Internal, err = parseFlag(req.Options, optInternal); err != nil {
@@ -70,6 +75,9 @@ func parseNetwork(req *createNetworkRequest) (driver.Network, error) {
 			}
 			n.Subnets = append(n.Subnets, s)
 		}
+		if err := checkFamily(given, family.flag, len(family.pools) > 0); err != nil {
+			return driver.Network{}, err
+		}
 	}
 	if len(n.Subnets) == 0 {
 		return driver.Network{}, errors.New("the network has no subnet; ournet needs one")
@@ -78,22 +86,35 @@ func parseNetwork(req *createNetworkRequest) (driver.Network, error) {
 }
 
 // parseGeneric reads what the user gave with -o.
-func parseGeneric(raw json.RawMessage) (driver.Options, error) {
+func parseGeneric(raw json.RawMessage) (map[string]string, error) {
 	var values map[string]json.RawMessage
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &values); err != nil {
-			return driver.Options{}, fmt.Errorf("%w: %s is not an object", driver.ErrOption, optGeneric)
+			return nil, fmt.Errorf("%w: %s is not an object", driver.ErrOption, optGeneric)
 		}
 	}
 	options := make(map[string]string, len(values))
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		var s *string
 		if err := json.Unmarshal(values[key], &s); err != nil || s == nil {
-			return driver.Options{}, fmt.Errorf("%w: the value of %q is not a string", driver.ErrOption, key)
+			return nil, fmt.Errorf("%w: the value of %q is not a string", driver.ErrOption, key)
 		}
 		options[key] = *s
 	}
-	return driver.ParseOptions(options)
+	return options, nil
+}
+
+// checkFamily refuses a choice of family by -o that the engine did not follow: those
+// before 28 know the flag for IPv6 alone.
+func checkFamily(given map[string]string, key string, has bool) error {
+	asked, ok := given[key]
+	if !ok {
+		return nil
+	}
+	if on, err := strconv.ParseBool(asked); err == nil && on == has {
+		return nil
+	}
+	return fmt.Errorf("%w %s=%s: this engine did not follow it; use --ipv4 and --ipv6, or a newer engine", driver.ErrOption, key, asked)
 }
 
 // parseFlag reads a boolean option; absent means false.

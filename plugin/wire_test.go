@@ -89,6 +89,7 @@ func TestCreateNetwork_unusableRequestIsRefusedWithAReason(t *testing.T) {
 		{"unknown option", pool + `,"Options":{"com.docker.network.generic":{"mtu":"1"}}`, "did you mean"},
 		{"option that is no string", pool + `,"Options":{"com.docker.network.generic":{"com.docker.network.driver.mtu":1400}}`, `"com.docker.network.driver.mtu" is not a string`},
 		{"options that are no object", pool + `,"Options":{"com.docker.network.generic":"x"}`, "not an object"},
+		{"family that the engine did not add", pool + `,"Options":{"com.docker.network.generic":{"com.docker.network.enable_ipv6":"true"}}`, "did not follow"},
 		{"flag that is none", pool + `,"Options":{"com.docker.network.internal":"yes"}`, "neither true nor false"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -20,6 +20,9 @@ func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 		return fmt.Errorf("%w %s=%d: IPv6 needs at least %d",
 			driver.ErrOption, driver.OptMTU, n.Options.MTU, minMTUIPv6)
 	}
+	if err := checkModes(n); err != nil {
+		return err
+	}
 	if err := checkGateway(n); err != nil {
 		return err
 	}
@@ -35,6 +38,23 @@ func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 		if mine, theirs, ok := overlap(n.Subnets, other.Subnets); ok {
 			return fmt.Errorf("%w: %s with %s of network %s; choose another --subnet",
 				driver.ErrOverlap, mine, theirs, other.ID.Short())
+		}
+	}
+	return nil
+}
+
+// checkModes refuses gateways that the kind of network cannot have.
+func checkModes(n driver.Network) error {
+	for key, mode := range map[string]driver.GatewayMode{
+		driver.OptGatewayModeIPv4: n.Options.GatewayModeIPv4, driver.OptGatewayModeIPv6: n.Options.GatewayModeIPv6,
+	} {
+		if mode == driver.GatewayIsolated && !n.Internal {
+			return fmt.Errorf("%w %s=%s: it is for internal networks; add --internal", driver.ErrOption, key, mode)
+		}
+	}
+	for _, s := range n.Subnets {
+		if other, ok := s.OtherGateway(); ok && n.Internal {
+			return fmt.Errorf("%w: the auxiliary address %s would be a gateway, which an internal network has not", driver.ErrOption, other)
 		}
 	}
 	return nil

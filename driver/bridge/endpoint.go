@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 	if err := d.dev.EnsureVeth(wantVeth(n, ep, isolated)); err != nil {
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
-	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: dstPrefix}
+	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: cmp.Or(n.Options.InterfacePrefix, dstPrefix)}
 	if !n.OwnGateway() {
 		// The engine would set any gateway we named as the default route. With none
 		// it adds an interface on its docker_gwbridge, unless the network is internal

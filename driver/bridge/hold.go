@@ -49,6 +49,7 @@ func (d *Driver) holdAll(n driver.Network, ep driver.Endpoint, former driver.For
 	for _, b := range bindings {
 		addrs, err := hostAddrs(n, ep, b)
 		if err == nil {
+			addrs, published = openRouted(n, b, addrs, published)
 			// What is asked for twice is published once.
 			addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool {
 				return choiceOf(b) == choiceNone && slices.Contains(published, boundTo(b, a, b.HostPort))
@@ -62,6 +63,28 @@ func (d *Driver) holdAll(n driver.Network, ep driver.Endpoint, former driver.For
 		}
 	}
 	return published, nil
+}
+
+// openRouted publishes a binding where the gateway is routed, which takes no port of
+// the host, and returns the addresses where it does. The address and the port that the
+// user gave have no effect then, nor have they with the built-in bridge (moby
+// daemon/libnetwork/drivers/bridge, configurePortBindingIPv4).
+func openRouted(n driver.Network, b driver.Binding, addrs []netip.Addr, published []driver.Binding) ([]netip.Addr, []driver.Binding) {
+	var rest []netip.Addr
+	for _, a := range addrs {
+		if !routed(n, a.Is6()) {
+			rest = append(rest, a)
+			continue
+		}
+		every := netip.IPv4Unspecified()
+		if a.Is6() {
+			every = netip.IPv6Unspecified()
+		}
+		if open := boundTo(b, every, 0); !slices.Contains(published, open) {
+			published = append(published, open)
+		}
+	}
+	return rest, published
 }
 
 // hold takes one binding's host port on every address, the same port on each.
@@ -206,17 +229,17 @@ func hostAddrs(n driver.Network, ep driver.Endpoint, b driver.Binding) ([]netip.
 		every = n.Options.HostBindingIPv4
 	}
 	var addrs []netip.Addr
-	if has4 {
+	if has4 && every.Is4() || has6 && every.Is6() {
 		addrs = append(addrs, every)
 	}
 	// Who names one IPv4 address, 127.0.0.1 say, does not mean every IPv6 address
 	// as well; nor does the engine take it so (configurePortBindingIPv6).
-	if has6 && every.IsUnspecified() {
+	if has6 && every == netip.IPv4Unspecified() {
 		addrs = append(addrs, netip.IPv6Unspecified())
 	}
 	switch {
-	case len(addrs) == 0 && has6:
-		return nil, fmt.Errorf("publish port %d/%s on %s (%s): the container has no IPv4 address on network %s; name an IPv6 address of the host",
+	case len(addrs) == 0 && (has4 || has6):
+		return nil, fmt.Errorf("publish port %d/%s on %s (%s): the container has no address of that family on network %s; name another address of the host",
 			b.Port, b.Protocol, every, driver.OptHostBindingIPv4, n.ID.Short())
 	case len(addrs) == 0:
 		return nil, fmt.Errorf("publish port %d/%s: the container has no address on network %s",

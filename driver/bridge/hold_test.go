@@ -178,7 +178,7 @@ func TestPublish_refusesAddressesThatLeadNowhere(t *testing.T) {
 		{"IPv6 to a container with IPv4 alone", n, ep, at("::"), []string{"80/tcp", "family"}},
 		{"IPv4 to a container with IPv6 alone", n, only6, at("0.0.0.0"), []string{"80/tcp", "family"}},
 		{"IPv6 loopback", n, only6, at("::1"), []string{"::1", "127.0.0.1"}},
-		{"IPv4 by default to a container with IPv6 alone", bindHost, only6, at(""), []string{driver.OptHostBindingIPv4, "no IPv4 address"}},
+		{"IPv4 by default to a container with IPv6 alone", bindHost, only6, at(""), []string{driver.OptHostBindingIPv4, "no address of that family"}},
 	} {
 		tc.ep.Bindings = []driver.Binding{tc.b}
 		_, err := h.Publish(t.Context(), tc.n, tc.ep, driver.Former{})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/firewall"
@@ -36,7 +37,7 @@ func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoi
 func (d *Driver) forgetFlows(published []firewall.Port, gone bool) {
 	var ports []link.HostPort
 	for _, p := range published {
-		if driver.Protocol(p.Protocol) == driver.TCP {
+		if driver.Protocol(p.Protocol) == driver.TCP || p.HostPort == 0 {
 			continue
 		}
 		flows := link.HostPort{Protocol: p.Protocol, Addr: p.HostAddr, Port: p.HostPort}
@@ -64,8 +65,13 @@ func (d *Driver) Unpublish(ctx context.Context, n driver.Network, ep driver.Endp
 
 func (d *Driver) release(bindings []driver.Binding) error {
 	var errs []error
-	for _, b := range bindings {
+	for _, b := range held(bindings) {
 		errs = append(errs, d.ports.Release(uint8(b.Protocol), b.HostAddr, b.HostPort))
 	}
 	return errors.Join(errs...)
+}
+
+// held leaves out published ports that take none of the host.
+func held(published []driver.Binding) []driver.Binding {
+	return slices.DeleteFunc(slices.Clone(published), func(b driver.Binding) bool { return b.HostPort == 0 })
 }

@@ -171,7 +171,7 @@ func (d *Driver) repairHolds(want []driver.Attached) error {
 	wanted := make(map[hostport.Port]bool)
 	for _, a := range want {
 		for _, ep := range a.Endpoints {
-			for _, b := range ep.Published {
+			for _, b := range held(ep.Published) {
 				wanted[hostport.Port{Protocol: uint8(b.Protocol), Addr: b.HostAddr, Port: b.HostPort}] = true
 			}
 		}
@@ -184,7 +184,7 @@ func (d *Driver) repairHolds(want []driver.Attached) error {
 	}
 	for _, a := range want {
 		for _, ep := range a.Endpoints {
-			for _, b := range ep.Published {
+			for _, b := range held(ep.Published) {
 				if err := d.ports.Ensure(uint8(b.Protocol), b.HostAddr, b.HostPort); err != nil {
 					errs = append(errs, fmt.Errorf("endpoint %s: hold %s: %w", ep.ID.Short(), b, err))
 				}

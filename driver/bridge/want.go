@@ -12,7 +12,11 @@ import (
 func wantBridge(n driver.Network, alias string) link.Bridge {
 	var addrs []netip.Prefix
 	for _, s := range n.Subnets {
-		if s.Gateway.IsValid() {
+		is6 := s.Pool.Addr().Is6()
+		// Without its address the host is no member of the network: that is what
+		// isolated means, and who inhibits it gives it to another device.
+		inhibited := n.Options.InhibitIPv4 && !is6
+		if s.Gateway.IsValid() && !inhibited && n.Options.GatewayMode(is6) != driver.GatewayIsolated {
 			addrs = append(addrs, s.Gateway)
 		}
 	}
@@ -20,7 +24,8 @@ func wantBridge(n driver.Network, alias string) link.Bridge {
 		Name:  bridgeName(n),
 		MTU:   n.Options.MTU,
 		Addrs: addrs,
-		IPv6:  n.HasIPv6(),
+		// Not even a link-local address, if it is isolated.
+		IPv6:  n.HasIPv6() && n.Options.GatewayMode(true) != driver.GatewayIsolated,
 		Alias: alias,
 		Own:   n.Options.BridgeName == "",
 	}
@@ -42,16 +47,47 @@ func wantVeth(n driver.Network, ep driver.Endpoint, isolated bool) link.Veth {
 // wantRules says what the packet filter should know of a network.
 func wantRules(n driver.Network) firewall.Network {
 	r := firewall.Network{
-		Bridge:     bridgeName(n),
-		Masquerade: n.Options.Masquerade && n.OwnGateway(),
-		ICC:        n.Options.ICC,
+		Bridge: bridgeName(n),
+		ICC:    n.Options.ICC,
 		// Also if the engine is the gateway: nothing has to pass by our bridge then.
 		Internal: !n.OwnGateway(),
 	}
 	for _, s := range n.Subnets {
 		r.Subnets = append(r.Subnets, s.Pool)
 	}
+	if n.OwnGateway() {
+		r.IPv4, r.IPv6 = wantGateway(n, false), wantGateway(n, true)
+		r.Trusted = n.Options.TrustedInterfaces
+	}
 	return r
+}
+
+// wantGateway says what the packet filter should do for the gateway of a family.
+func wantGateway(n driver.Network, is6 bool) firewall.Gateway {
+	mode := n.Options.GatewayMode(is6)
+	g := firewall.Gateway{
+		Masquerade:  n.Options.Masquerade && mode.Translates(),
+		Routed:      mode == driver.GatewayRouted,
+		Unprotected: mode == driver.GatewayUnprotected,
+	}
+	if g.Masquerade {
+		g.Source = n.Options.HostIPv4
+		if is6 {
+			g.Source = n.Options.HostIPv6
+		}
+	}
+	return g
+}
+
+// open reports whether published ports of containers are to be reached at their own
+// addresses of a family, by whoever the packet filter then lets.
+func open(n driver.Network, is6 bool) bool {
+	return routed(n, is6) || len(n.Options.TrustedInterfaces) > 0
+}
+
+// routed reports whether publishing a port binds none of the host.
+func routed(n driver.Network, is6 bool) bool {
+	return n.Options.GatewayMode(is6) == driver.GatewayRouted
 }
 
 // wantPorts says what the packet filter should know of an endpoint's published ports.
@@ -69,6 +105,7 @@ func wantPorts(n driver.Network, ep driver.Endpoint) []firewall.Port {
 			Addr:     to,
 			Port:     b.Port,
 			Bridge:   bridgeName(n),
+			Open:     open(n, b.HostAddr.Is6()),
 		})
 	}
 	return ports
@@ -106,7 +143,10 @@ func wantForwarding(n driver.Network) []sysctl {
 	if !n.OwnGateway() {
 		return nil
 	}
-	want := []sysctl{{"net/ipv4/ip_forward", "1"}}
+	var want []sysctl
+	if n.HasIPv4() {
+		want = append(want, sysctl{"net/ipv4/ip_forward", "1"})
+	}
 	if n.HasIPv6() {
 		want = append(want, sysctl{"net/ipv6/conf/all/forwarding", "1"})
 	}

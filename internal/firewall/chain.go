@@ -9,6 +9,7 @@ const (
 	chainOutput      = "output"
 	chainForward     = "forward"
 	chainSame        = "same-network"
+	chainEntry       = "entry"
 	chainPass        = "pass"
 	chainPostrouting = "postrouting"
 	chainUnmark      = "unmark"
@@ -21,6 +22,7 @@ func wantChains() []chain {
 	return []chain{
 		{name: chainPass, rules: []rule{newRule(setMark(markAccept), count(), accept())}},
 		{name: chainSame, rules: sameNetworkRules()},
+		{name: chainEntry, rules: entryRules()},
 		{
 			// Before connection tracking, as the first thing that sees a packet.
 			name: chainLoopback, kind: nftables.ChainTypeFilter,
@@ -64,9 +66,7 @@ func forwardRules() []rule {
 		newRule(oif("", setInternal), count(), drop()),
 		newRule(established(), goTo(chainPass)),
 		newRule(translated(), goTo(chainPass)),
-		// Not published: neither from outside, nor from other networks of ours or
-		// of the engine's.
-		newRule(oif("", setBridges), count(), drop()),
+		newRule(oif("", setBridges), goTo(chainEntry)),
 		newRule(oif("", setEngine), count(), drop()),
 		newRule(goTo(chainPass)),
 	}
@@ -131,5 +131,7 @@ func postroutingRules() []rule {
 		newRule(v4.is(), v4.fromLoopback(), oif("", setBridges), masquerade()),
 		newRule(v4.is(), v4.fromSubnet(v4.masq), oif("!=", setBridges), masquerade()),
 		newRule(v6.is(), v6.fromSubnet(v6.masq), oif("!=", setBridges), masquerade()),
+		newRule(oif("!=", setBridges), v4.is(), v4.fromSource()),
+		newRule(oif("!=", setBridges), v6.is(), v6.fromSource()),
 	}
 }

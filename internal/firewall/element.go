@@ -22,6 +22,16 @@ const (
 	mapPorts6   = "ports6"
 	mapAny4     = "any4" // published on every address of the host
 	mapAny6     = "any6"
+
+	mapSource4    = "source4" // subnets to translate, with the address they get
+	mapSource6    = "source6"
+	setRouted4    = "routed4" // those whose containers are reached at their own address
+	setRouted6    = "routed6"
+	setUnprotect4 = "unprotected4" // those that everything from outside may enter
+	setUnprotect6 = "unprotected6"
+	setTrusted    = "trusted" // devices of the host, each with a bridge that trusts it
+	setOpen4      = "open4"   // ports of containers that are reached at their own address
+	setOpen6      = "open6"
 )
 
 // deviceLen is IFNAMSIZ: the length of a device's name in a set, filled with zeros.
@@ -67,6 +77,15 @@ func wantSets() []set {
 		{name: mapPorts6, key: join(v6, protoPort), val: join(v6, port)},
 		{name: mapAny4, key: protoPort, val: join(v4, port)},
 		{name: mapAny6, key: protoPort, val: join(v6, port)},
+		{name: mapSource4, key: v4, val: v4, interval: true},
+		{name: mapSource6, key: v6, val: v6, interval: true},
+		{name: setRouted4, key: device},
+		{name: setRouted6, key: device},
+		{name: setUnprotect4, key: device},
+		{name: setUnprotect6, key: device},
+		{name: setTrusted, key: join(device, device)},
+		{name: setOpen4, key: join(v4, protoPort)},
+		{name: setOpen6, key: join(v6, protoPort)},
 	}
 }
 
@@ -111,18 +130,15 @@ func deviceKey(name string) string {
 
 func deviceElement(set, device string) element { return element{set: set, key: deviceKey(device)} }
 
-func pairElement(set, device string) element {
-	return element{set: set, key: deviceKey(device) + deviceKey(device)}
+func pairElement(set, from, to string) element {
+	return element{set: set, key: deviceKey(from) + deviceKey(to)}
 }
 
 // subnetElements returns a subnet as the kernel keeps intervals: the first address,
-// and the first one after it as an end. There is none after the last of all.
-func subnetElements(p netip.Prefix) []element {
-	set := setMasq4
-	if p.Addr().Is6() {
-		set = setMasq6
-	}
-	out := []element{{set: set, key: string(p.Masked().Addr().AsSlice())}}
+// and the first one after it as an end. There is none after the last of all. A map
+// has val for it.
+func subnetElements(set string, p netip.Prefix, val string) []element {
+	out := []element{{set: set, key: string(p.Masked().Addr().AsSlice()), val: val}}
 	if end := lastAddr(p).Next(); end.IsValid() {
 		out = append(out, element{set: set, key: string(end.AsSlice()), end: true})
 	}
@@ -136,6 +152,27 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	}
 	last, _ := netip.AddrFromSlice(b) // b has the length of an address
 	return last
+}
+
+// portElements returns what a published port is in the sets.
+func portElements(p Port) []element {
+	var out []element
+	if p.HostPort != 0 {
+		out = append(out, portElement(p))
+	}
+	if p.Open {
+		out = append(out, openElement(p))
+	}
+	return out
+}
+
+// openElement returns a port of a container that is reached at its own address.
+func openElement(p Port) element {
+	set := setOpen4
+	if p.Addr.Is6() {
+		set = setOpen6
+	}
+	return element{set: set, key: string(p.Addr.AsSlice()) + string([]byte{p.Protocol, 0, 0, 0}) + portBytes(p.Port)}
 }
 
 // portElement returns a published port. In a concatenation each part is filled to

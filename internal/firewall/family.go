@@ -12,8 +12,15 @@ type family struct {
 	nfproto byte
 	// src and dst are where the addresses are in the header, size their length.
 	src, dst, size uint32
-	// ports and any are the maps of published ports, masq the subnets to masquerade.
-	ports, any, masq string
+	// ports and any are the maps of published ports, open the ports that are reached
+	// at containers' own addresses, masq the subnets to masquerade, source those that
+	// get a certain address.
+	ports, any, open, masq, source string
+	// routed and unprotected are the networks whose gateways are so.
+	routed, unprotected string
+	// icmp is the number of the family's control messages, icmpName nft's for it.
+	icmp     byte
+	icmpName string
 	// loopback is the prefix of the addresses that never leave a host.
 	loopback     string
 	loopbackMask []byte
@@ -23,7 +30,8 @@ type family struct {
 func ipv4() family {
 	return family{
 		name: "ip", nfproto: unix.NFPROTO_IPV4, src: 12, dst: 16, size: 4,
-		ports: mapPorts4, any: mapAny4, masq: setMasq4,
+		ports: mapPorts4, any: mapAny4, open: setOpen4, masq: setMasq4, source: mapSource4,
+		routed: setRouted4, unprotected: setUnprotect4, icmp: unix.IPPROTO_ICMP, icmpName: "icmp",
 		loopback: "127.0.0.0/8", loopbackMask: []byte{255, 0, 0, 0}, loopbackData: []byte{127, 0, 0, 0},
 	}
 }
@@ -33,7 +41,8 @@ func ipv6() family {
 	one[15] = 1
 	return family{
 		name: "ip6", nfproto: unix.NFPROTO_IPV6, src: 8, dst: 24, size: 16,
-		ports: mapPorts6, any: mapAny6, masq: setMasq6,
+		ports: mapPorts6, any: mapAny6, open: setOpen6, masq: setMasq6, source: mapSource6,
+		routed: setRouted6, unprotected: setUnprotect6, icmp: unix.IPPROTO_ICMPV6, icmpName: "ipv6-icmp",
 		loopback: "::1", loopbackData: one,
 	}
 }

@@ -11,7 +11,7 @@
 //
 // Everything that grows is an element of a set or map: a network is an element of
 // a few sets, a published port is one element of one map. The rules themselves are
-// always the same 30, so a host with 1,000 published ports judges a packet as
+// always the same 40, so a host with 1,000 published ports judges a packet as
 // quickly as one with none, and one more port is one small netlink message.
 //
 // nftables chains of several tables all see a packet, and a drop in any of them is
@@ -46,12 +46,30 @@ type Network struct {
 	Bridge string
 	// Subnets are its addresses, IPv4 and IPv6.
 	Subnets []netip.Prefix
-	// Masquerade gives packets that leave by a device not of ours the host's address.
-	Masquerade bool
+	// IPv4 and IPv6 say what the gateway does with packets of that family.
+	IPv4, IPv6 Gateway
+	// Trusted are devices of the host: what comes in by one of them to an [Port.Open]
+	// port of a container is let pass.
+	Trusted []string
 	// ICC lets the containers of the network talk to each other.
 	ICC bool
 	// Internal networks have no way out and none in.
 	Internal bool
+}
+
+// Gateway is what a network's gateway does for one family of addresses.
+type Gateway struct {
+	// Masquerade gives packets that leave by a device not of ours the host's address.
+	Masquerade bool
+	// Source is the address that masquerading gives; not valid means the one of the
+	// device that a packet leaves by.
+	Source netip.Addr
+	// Routed lets in, from everywhere, what is for an [Port.Open] port of a
+	// container, and pings.
+	Routed bool
+	// Unprotected lets in everything from outside, but nothing from other networks
+	// of this host.
+	Unprotected bool
 }
 
 // Port is a published port: what comes to HostAddr and HostPort goes to Addr and
@@ -61,12 +79,16 @@ type Port struct {
 	Protocol uint8
 	// HostAddr is an address of the host; unspecified means every one of its family.
 	HostAddr netip.Addr
+	// HostPort is 0 if the port is not to be had at the host, only Open.
 	HostPort uint16
 	// Addr is the container's address, of the same family.
 	Addr netip.Addr
 	Port uint16
 	// Bridge is the network that the container is on.
 	Bridge string
+	// Open says that the port may be reached at Addr itself as well, from where the
+	// network says.
+	Open bool
 }
 
 // State is all that the packet filter should know.

@@ -126,7 +126,7 @@ func TestForward_noForwardChainIsLeftSo(t *testing.T) {
 
 func mustSet(t *testing.T, table *Table) []string {
 	t.Helper()
-	changed, err := table.Set(t.Context(), cases()["everything"])
+	changed, err := table.Set(t.Context(), everything())
 	if err != nil {
 		t.Fatal(err)
 	}

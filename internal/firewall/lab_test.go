@@ -39,15 +39,27 @@ const (
 	outsideAddr  = "192.0.2.2"
 	hostAddr6    = "2001:db8::1"
 	outsideAddr6 = "2001:db8::2"
+	// The host has them too, but uses them only when told.
+	hostAlias  = "192.0.2.9"
+	hostAlias6 = "2001:db8::9"
 )
 
 // networks of the lab by the letter of their containers.
 func networks() map[string]firewall.Network {
+	masquerade := firewall.Gateway{Masquerade: true}
+	source := func(addr string) firewall.Gateway {
+		return firewall.Gateway{Masquerade: true, Source: netip.MustParseAddr(addr)}
+	}
+	routed, open := firewall.Gateway{Routed: true}, firewall.Gateway{Masquerade: true, Unprotected: true}
 	all := map[string]firewall.Network{
-		"a": {Bridge: "on-a", Masquerade: true, ICC: true},
-		"b": {Bridge: "on-b", Masquerade: true},
+		"a": {Bridge: "on-a", IPv4: masquerade, IPv6: masquerade, ICC: true},
+		"b": {Bridge: "on-b", IPv4: masquerade, IPv6: masquerade},
 		"c": {Bridge: "on-c", ICC: true},
 		"i": {Bridge: "on-i", ICC: true, Internal: true},
+		"r": {Bridge: "on-r", IPv4: routed, IPv6: routed, ICC: true},
+		"s": {Bridge: "on-s", IPv4: source(hostAlias), IPv6: source(hostAlias6), ICC: true},
+		"t": {Bridge: "on-t", IPv4: masquerade, IPv6: masquerade, ICC: true, Trusted: []string{"eth0"}},
+		"u": {Bridge: "on-u", IPv4: open, IPv6: open, ICC: true},
 	}
 	for letter, n := range all {
 		n.Subnets = []netip.Prefix{
@@ -76,7 +88,13 @@ func ports() []firewall.Port {
 		}
 		return p
 	}
+	open := func(host string, hostPort uint16, to string) firewall.Port {
+		p := port(6, host, hostPort, to)
+		p.Open = true
+		return p
+	}
 	return []firewall.Port{
+		open("0.0.0.0", 0, "r1"), open("::", 0, "r1"), open("127.0.0.1", 8087, "t1"), open(hostAddr6, 8087, "t1"),
 		port(6, "0.0.0.0", 8080, "a1"), port(6, hostAddr, 8081, "a1"), port(6, "127.0.0.1", 8082, "a1"),
 		port(6, "0.0.0.0", 8083, "b1"), port(17, "0.0.0.0", 8084, "a1"), port(6, "0.0.0.0", 8085, "c1"),
 		port(6, "::", 8080, "a1"), port(6, hostAddr6, 8081, "a1"), port(6, "0.0.0.0", 8086, "i1"),
@@ -97,6 +115,8 @@ func newLab(t *testing.T) *lab {
 	l := &lab{host: netnstest.New(t), outside: netnstest.New(t), containers: make(map[string]*netnstest.Namespace)}
 	netnstest.Pair(t, l.host, netnstest.Port{Name: "eth0", Addrs: []string{hostAddr + "/24", hostAddr6 + "/64"}},
 		l.outside, netnstest.Port{Name: "eth0", Addrs: []string{outsideAddr + "/24", outsideAddr6 + "/64"}})
+	l.host.Exec(t, "ip", "address", "add", hostAlias+"/32", "dev", "eth0")
+	l.host.Exec(t, "ip", "address", "add", hostAlias6+"/128", "dev", "eth0", "nodad", "preferred_lft", "0")
 	l.sysctl(t, "net/ipv4/ip_forward", "1")
 	l.sysctl(t, "net/ipv6/conf/all/forwarding", "1")
 	for letter, n := range networks() {

@@ -3,6 +3,7 @@ package firewall
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -22,62 +23,110 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// cases is the cross product of what a network can be, with and without ports.
-func cases() map[string]State {
-	out := map[string]State{"empty": {}, "engine": {EngineBridges: []string{"docker0", "br-0123456789ab", "docker0"}}}
-	subnets := map[string][]string{
-		"ipv4": {"10.1.0.0/24"}, "ipv6": {"fd00:1::/64"},
-		"dual": {"10.1.0.0/24", "10.1.1.0/24", "fd00:1::/64"}, "edge": {"240.0.0.0/4"},
+// states returns states by name, in groups.
+func states() map[string]map[string]State {
+	out := map[string]map[string]State{"other": {
+		"empty":  {},
+		"engine": {EngineBridges: []string{"docker0", "br-0123456789ab", "docker0"}},
+		"edge": {Networks: []Network{{
+			Bridge: "on-1", Subnets: prefixes("240.0.0.0/4", "fd00::/7"),
+			IPv4: Gateway{Masquerade: true}, IPv6: Gateway{Masquerade: true, Source: netip.MustParseAddr("2001:db8::1")},
+		}}},
+		"trusted":    {Networks: []Network{{Bridge: "on-1", Trusted: []string{"eth1", "vxlan.1"}}, {Bridge: "on-2", Trusted: []string{"eth1"}}}},
+		"everything": everything(),
+	}}
+	for family, subnets := range map[string][]netip.Prefix{
+		"ipv4": prefixes("10.1.0.0/24"), "ipv6": prefixes("fd00:1::/64"),
+		"dual": prefixes("10.1.0.0/24", "10.1.1.0/24", "fd00:1::/64"),
+	} {
+		out[family] = networkStates(subnets)
 	}
-	for family, list := range subnets {
-		for flags := range 8 {
-			n := Network{Bridge: "on-1", Masquerade: flags&1 != 0, ICC: flags&2 != 0, Internal: flags&4 != 0}
-			for _, s := range list {
-				n.Subnets = append(n.Subnets, netip.MustParsePrefix(s))
-			}
-			name := fmt.Sprintf("%s-masquerade-%t-icc-%t-internal-%t", family, n.Masquerade, n.ICC, n.Internal)
-			out[name] = State{Networks: []Network{n}}
-		}
-	}
-	port := func(proto uint8, host string, hostPort uint16, to string, port uint16) Port {
-		return Port{proto, netip.MustParseAddr(host), hostPort, netip.MustParseAddr(to), port, "on-1"}
-	}
-	out["ports"] = State{
-		Networks: []Network{
-			{Bridge: "on-1", Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}, Masquerade: true, ICC: true},
-			{Bridge: "on.2", Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.1.0/24")}, Masquerade: true},
-		},
-		Ports: []Port{
-			port(6, "0.0.0.0", 8080, "10.1.0.2", 80), port(17, "0.0.0.0", 53, "10.1.0.2", 5353), port(132, "0.0.0.0", 9, "10.1.0.2", 9),
-			port(6, "192.0.2.1", 8080, "10.1.0.3", 80), port(6, "::", 443, "fd00:1::2", 8443), port(6, "2001:db8::1", 443, "fd00:1::3", 8443),
-		},
-		EngineBridges: []string{"docker0"},
-	}
-	sources := []Source{
-		{Device: "onv1", MAC: [6]byte{2, 0x42, 10, 1, 0, 2}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00:1::2")}},
-		{Device: "onv2", MAC: [6]byte{2, 0x42, 10, 1, 0, 3}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.3")}},
-		{Device: "onv3", MAC: [6]byte{2, 0x42, 10, 1, 0, 4}},
-	}
-	out["sources"] = State{Sources: sources}
-	everything := out["ports"]
-	everything.Sources = sources
-	out["everything"] = everything
 	return out
 }
 
-// The rules are the same for all states, so they are in one file and the sets of
-// each state in one of their own.
+// networkStates is the cross product of what a network can be: masquerade, icc,
+// internal, and the gateway's modes of either family.
+func networkStates(subnets []netip.Prefix) map[string]State {
+	out := make(map[string]State)
+	for flags := range 8 {
+		masquerade := flags&1 != 0
+		for mode := range 9 {
+			if only4 := !subnets[len(subnets)-1].Addr().Is6(); only4 && mode > 2 || subnets[0].Addr().Is6() && mode%3 != 0 {
+				continue // the other family's
+			}
+			n := Network{Bridge: "on-1", Subnets: subnets, ICC: flags&2 != 0, Internal: flags&4 != 0}
+			var name4, name6 string
+			name4, n.IPv4 = testGateway(mode%3, masquerade, "192.0.2.1")
+			name6, n.IPv6 = testGateway(mode/3, masquerade, "2001:db8::1")
+			name := fmt.Sprintf("masquerade %t, icc %t, internal %t, IPv4 %s, IPv6 %s", masquerade, n.ICC, n.Internal, name4, name6)
+			out[name] = State{Networks: []Network{n}}
+		}
+	}
+	return out
+}
+
+// testGateway returns a mode; the one with a source takes the place of the usual one
+// where there is no other use for it.
+func testGateway(mode int, masquerade bool, source string) (string, Gateway) {
+	switch mode {
+	case 0:
+		return "routed", Gateway{Routed: true}
+	case 1:
+		return "unprotected", Gateway{Masquerade: masquerade, Unprotected: true}
+	default:
+		return "nat with a source", Gateway{Masquerade: masquerade, Source: netip.MustParseAddr(source)}
+	}
+}
+
+func everything() State {
+	port := func(proto uint8, host string, hostPort uint16, to string, port uint16, open bool) Port {
+		return Port{proto, netip.MustParseAddr(host), hostPort, netip.MustParseAddr(to), port, "on-1", open}
+	}
+	return State{
+		Networks: []Network{
+			{Bridge: "on-1", Subnets: prefixes("10.1.0.0/24"), IPv4: Gateway{Masquerade: true}, ICC: true},
+			{Bridge: "on.2", Subnets: prefixes("10.1.1.0/24"), IPv4: Gateway{Masquerade: true}},
+		},
+		Ports: []Port{
+			port(6, "0.0.0.0", 8080, "10.1.0.2", 80, false), port(17, "0.0.0.0", 53, "10.1.0.2", 5353, true),
+			port(132, "0.0.0.0", 9, "10.1.0.2", 9, false), port(17, "192.0.2.1", 54, "10.1.0.2", 5353, true),
+			port(6, "192.0.2.1", 8080, "10.1.0.3", 80, false), port(6, "::", 443, "fd00:1::2", 8443, false),
+			port(6, "2001:db8::1", 443, "fd00:1::3", 8443, true), port(6, "::", 0, "fd00:1::4", 8443, true),
+		},
+		EngineBridges: []string{"docker0"},
+		Sources: []Source{
+			{Device: "onv1", MAC: [6]byte{2, 0x42, 10, 1, 0, 2}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00:1::2")}},
+			{Device: "onv2", MAC: [6]byte{2, 0x42, 10, 1, 0, 3}, Addrs: []netip.Addr{netip.MustParseAddr("10.1.0.3")}},
+			{Device: "onv3", MAC: [6]byte{2, 0x42, 10, 1, 0, 4}},
+		},
+	}
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// The rules are the same for all states, so they are in one file, and in others what
+// the sets hold in each state.
 func TestGolden_rulesAndSets(t *testing.T) {
 	t.Parallel()
 	for _, l := range layers() {
 		golden(t, "rules-"+l.text, renderChains(l))
 	}
-	for name, want := range cases() {
-		s, err := stateFrom(want)
-		if err != nil {
-			t.Fatal(err)
+	for group, list := range states() {
+		var b strings.Builder
+		for _, name := range slices.Sorted(maps.Keys(list)) {
+			s, err := stateFrom(list[name])
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "# %s\n%s", name, renderElementsOf(s))
 		}
-		golden(t, name, renderTables(s, false))
+		golden(t, group, b.String())
 	}
 }
 
@@ -86,7 +135,11 @@ func TestGolden_isWhatTheKernelHas(t *testing.T) {
 	t.Parallel()
 	ns := netnstest.Enter(t)
 	table := newTable(t)
-	for name, want := range cases() {
+	all := make(map[string]State)
+	for _, list := range states() {
+		maps.Copy(all, list)
+	}
+	for name, want := range all {
 		if _, err := table.Set(t.Context(), want); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -227,6 +280,19 @@ func renderSets(l layer, s state) string {
 	return b.String()
 }
 
+// renderElementsOf lists the sets that hold something.
+func renderElementsOf(s state) string {
+	var b strings.Builder
+	for _, l := range layers() {
+		for _, set := range l.sets {
+			if list := renderElements(s, set); len(list) > 0 {
+				fmt.Fprintf(&b, "%s = { %s }\n", set.name, strings.Join(list, ", "))
+			}
+		}
+	}
+	return b.String()
+}
+
 // renderElements reads elements back from the kernel's form.
 func renderElements(s state, set set) []string {
 	var out []string
@@ -245,6 +311,9 @@ func renderElements(s state, set set) []string {
 				next = elements[i+1].key
 			}
 			text = renderPrefix(e.key, next)
+			if set.val != nil {
+				text += " : " + renderParts(e.val, set.val)
+			}
 		}
 		out = append(out, text)
 	}

@@ -87,11 +87,14 @@ func deviceIn(text string, key expr.MetaKey, op, set string) part {
 }
 
 // sameDevice matches what leaves by one of our bridges that it came from.
-func sameDevice() part {
-	return part{"iifname . oifname @" + setSame, []expr.Any{
+func sameDevice() part { return devicePair(setSame) }
+
+// devicePair matches the device that a packet came from with the one it leaves by.
+func devicePair(set string) part {
+	return part{"iifname . oifname @" + set, []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg(0)},
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg(4)}, // after the 16 bytes of a name
-		&expr.Lookup{SourceRegister: reg(0), SetName: setSame},
+		&expr.Lookup{SourceRegister: reg(0), SetName: set},
 	}}
 }
 

@@ -11,36 +11,44 @@ import (
 type state struct {
 	networks map[string]Network // by bridge
 	ports    map[hostPort]Port
+	open     map[element]int   // how many ports have the same one
 	sources  map[string]Source // by device
 	engine   []string          // sorted
 }
 
-// hostPort is what can be published once.
+// hostPort is what can be published once: a port of the host, or one of a container
+// that is only open.
 type hostPort struct {
 	protocol uint8
 	addr     netip.Addr
 	port     uint16
+	inner    bool
 }
 
-func (p Port) key() hostPort { return hostPort{p.Protocol, p.HostAddr, p.HostPort} }
+func (p Port) key() hostPort {
+	if p.HostPort == 0 {
+		return hostPort{p.Protocol, p.Addr, p.Port, true}
+	}
+	return hostPort{p.Protocol, p.HostAddr, p.HostPort, false}
+}
 
 func newState() state {
-	return state{networks: make(map[string]Network), ports: make(map[hostPort]Port), sources: make(map[string]Source)}
+	return state{
+		networks: make(map[string]Network), ports: make(map[hostPort]Port), open: make(map[element]int),
+		sources: make(map[string]Source),
+	}
 }
 
 func stateFrom(want State) (state, error) {
 	s := newState()
 	for _, n := range want.Networks {
-		if err := checkDevice(n.Bridge); err != nil {
+		if err := n.check(); err != nil {
 			return state{}, err
 		}
 		s.networks[n.Bridge] = n
 	}
-	for _, p := range want.Ports {
-		if err := checkPort(p); err != nil {
-			return state{}, err
-		}
-		s.ports[p.key()] = p
+	if _, err := s.addPorts(want.Ports); err != nil {
+		return state{}, err
 	}
 	for _, src := range want.Sources {
 		if err := src.check(); err != nil {
@@ -56,10 +64,10 @@ func stateFrom(want State) (state, error) {
 type delta struct{ remove, add []element }
 
 func (s *state) addNetwork(n Network) (delta, error) {
-	if err := checkDevice(n.Bridge); err != nil {
+	if err := n.check(); err != nil {
 		return delta{}, err
 	}
-	n.Subnets = slices.Clone(n.Subnets)
+	n.Subnets, n.Trusted = slices.Clone(n.Subnets), slices.Clone(n.Trusted)
 	before := s.networkElements()
 	s.networks[n.Bridge] = n
 	return difference(before, s.networkElements()), nil
@@ -87,22 +95,46 @@ func (s *state) addPorts(ports []Port) (delta, error) {
 	for _, p := range ports {
 		old, ok := s.ports[p.key()]
 		if ok && old != p {
-			d.remove = append(d.remove, portElement(old))
+			d.remove = append(d.remove, s.dropPort(old)...)
 		}
-		s.ports[p.key()] = p
+		if !ok || old != p {
+			s.putPort(p)
+		}
 		// Also if it is there already: the kernel does not mind, and an error
 		// tells that the table is gone.
-		d.add = append(d.add, portElement(p))
+		d.add = append(d.add, portElements(p)...)
 	}
 	return d, nil
+}
+
+func (s *state) putPort(p Port) {
+	s.ports[p.key()] = p
+	if p.Open {
+		s.open[openElement(p)]++
+	}
+}
+
+// dropPort returns the elements that nothing needs any more: a container's port may
+// be published on several of the host's, but is open only once.
+func (s *state) dropPort(p Port) []element {
+	delete(s.ports, p.key())
+	elements := portElements(p)
+	if !p.Open {
+		return elements
+	}
+	open := openElement(p)
+	if s.open[open]--; s.open[open] > 0 {
+		return slices.DeleteFunc(elements, func(e element) bool { return e == open })
+	}
+	delete(s.open, open)
+	return elements
 }
 
 func (s *state) removePorts(ports []Port) delta {
 	var d delta
 	for _, p := range ports {
 		if s.ports[p.key()] == p {
-			delete(s.ports, p.key())
-			d.remove = append(d.remove, portElement(p))
+			d.remove = append(d.remove, s.dropPort(p)...)
 		}
 	}
 	return d
@@ -112,11 +144,14 @@ func (s *state) removePorts(ports []Port) delta {
 func (s *state) elements() []element {
 	out := append(s.networkElements(), s.engineElements()...)
 	for _, p := range s.ports {
-		out = append(out, portElement(p))
+		if p.HostPort != 0 {
+			out = append(out, portElement(p))
+		}
 	}
 	for _, src := range s.sources {
 		out = append(out, src.elements()...)
 	}
+	out = slices.AppendSeq(out, maps.Keys(s.open))
 	return out
 }
 
@@ -126,7 +161,7 @@ func (s *state) networkElements() []element {
 	var out []element
 	for _, bridge := range slices.Sorted(maps.Keys(s.networks)) {
 		n := s.networks[bridge]
-		out = append(out, deviceElement(setBridges, bridge), pairElement(setSame, bridge))
+		out = append(out, deviceElement(setBridges, bridge), pairElement(setSame, bridge, bridge))
 		if n.ICC {
 			out = append(out, deviceElement(setICC, bridge))
 		}
@@ -134,11 +169,7 @@ func (s *state) networkElements() []element {
 			out = append(out, deviceElement(setInternal, bridge))
 			continue
 		}
-		if n.Masquerade {
-			for _, p := range n.Subnets {
-				out = append(out, subnetElements(p)...)
-			}
-		}
+		out = append(out, n.gatewayElements()...)
 	}
 	return out
 }
@@ -181,7 +212,7 @@ func checkPort(p Port) error {
 		return fmt.Errorf("published port %s to %s: the addresses are not of one family",
 			netip.AddrPortFrom(p.HostAddr, p.HostPort), netip.AddrPortFrom(p.Addr, p.Port))
 	}
-	if p.HostPort == 0 || p.Port == 0 {
+	if p.HostPort == 0 && !p.Open || p.Port == 0 {
 		return fmt.Errorf("published port %s to %s: no port is 0",
 			netip.AddrPortFrom(p.HostAddr, p.HostPort), netip.AddrPortFrom(p.Addr, p.Port))
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/ournet/ournet/internal/netnstest"
 )
@@ -76,7 +73,7 @@ func TestAddPorts_missingTableIsMadeAgainAsAWhole(t *testing.T) {
 		if _, err := ns.TryExec(t, "nft", strings.Fields(harm)...); err != nil && !strings.Contains(harm, "none") {
 			t.Fatal(err)
 		}
-		ports := cases()["ports"].Ports
+		ports := everything().Ports
 		if err := table.RemovePorts(t.Context(), ports[0]); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +90,7 @@ func TestAddPorts_hostPortGoesToTheLastAndStaysThere(t *testing.T) {
 	t.Parallel()
 	ns := netnstest.Enter(t)
 	table := newTable(t)
-	first := Port{6, netip.IPv4Unspecified(), 8080, netip.MustParseAddr("10.1.0.2"), 80, "on-1"}
+	first := Port{6, netip.IPv4Unspecified(), 8080, netip.MustParseAddr("10.1.0.2"), 80, "on-1", false}
 	second := first
 	second.Addr = netip.MustParseAddr("10.1.0.3")
 	for _, step := range []error{
@@ -122,15 +119,15 @@ func TestAddPorts_impossibleOnesChangeNothing(t *testing.T) {
 	ns := netnstest.Enter(t)
 	table := newTable(t)
 	v4, v6 := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00::2")
-	good := Port{6, netip.IPv4Unspecified(), 8080, v4, 80, "on-1"}
+	good := Port{6, netip.IPv4Unspecified(), 8080, v4, 80, "on-1", false}
 	for _, bad := range []Port{
-		{6, netip.IPv4Unspecified(), 8081, v6, 80, "on-1"},
-		{6, netip.IPv6Unspecified(), 8081, v4, 80, "on-1"},
-		{6, netip.Addr{}, 8081, v4, 80, "on-1"},
-		{6, netip.MustParseAddr("::ffff:192.0.2.1"), 8081, v6, 80, "on-1"},
-		{6, netip.IPv4Unspecified(), 8081, netip.Addr{}, 80, "on-1"},
-		{6, netip.IPv4Unspecified(), 0, v4, 80, "on-1"},
-		{6, netip.IPv4Unspecified(), 8081, v4, 0, "on-1"},
+		{6, netip.IPv4Unspecified(), 8081, v6, 80, "on-1", false},
+		{6, netip.IPv6Unspecified(), 8081, v4, 80, "on-1", false},
+		{6, netip.Addr{}, 8081, v4, 80, "on-1", false},
+		{6, netip.MustParseAddr("::ffff:192.0.2.1"), 8081, v6, 80, "on-1", false},
+		{6, netip.IPv4Unspecified(), 8081, netip.Addr{}, 80, "on-1", false},
+		{6, netip.IPv4Unspecified(), 0, v4, 80, "on-1", false},
+		{6, netip.IPv4Unspecified(), 8081, v4, 0, "on-1", false},
 	} {
 		if err := table.AddPorts(t.Context(), good, bad); err == nil {
 			t.Errorf("AddPorts(%+v) succeeded", bad)
@@ -170,7 +167,7 @@ func TestAddPorts_concurrentCallersLoseNothing(t *testing.T) {
 		wg.Go(func() {
 			err := ns.Do(func() error {
 				for i := range each {
-					p := Port{6, netip.IPv4Unspecified(), uint16(1000*(c+1) + i), netip.MustParseAddr("10.1.0.2"), 80, "on-1"}
+					p := Port{6, netip.IPv4Unspecified(), uint16(1000*(c+1) + i), netip.MustParseAddr("10.1.0.2"), 80, "on-1", false}
 					if err := table.AddPorts(t.Context(), p); err != nil {
 						return err
 					}
@@ -188,104 +185,6 @@ func TestAddPorts_concurrentCallersLoseNothing(t *testing.T) {
 	}
 }
 
-// In whatever order things are added and removed, the kernel ends with what one
-// Set of the final state makes.
-func TestTable_anyOrderOfChangesGivesTheStateOfTheLast(t *testing.T) {
-	t.Parallel()
-	netnstest.Enter(t)
-	table := newTable(t)
-	rapid.Check(t, func(rt *rapid.T) {
-		if _, err := table.Set(t.Context(), State{}); err != nil {
-			rt.Fatal(err)
-		}
-		m := model{networks: make(map[string]Network), ports: make(map[hostPort]Port)}
-		actions := m.actions(t.Context(), table)
-		// Few steps, many runs: each removal waits 10 ms for the kernel.
-		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
-			actions[rapid.SampledFrom(slices.Sorted(maps.Keys(actions))).Draw(rt, "action")](rt)
-		}
-		changed, err := table.Set(t.Context(), m.state())
-		if err != nil || len(changed) > 0 {
-			rt.Fatalf("Set of the final state: %q, %v; want no change", changed, err)
-		}
-	})
-}
-
-// model is what a [Table] should have been told.
-type model struct {
-	networks map[string]Network
-	ports    map[hostPort]Port
-	engine   []string
-}
-
-func (m *model) state() State {
-	return State{
-		Networks:      slices.Collect(maps.Values(m.networks)),
-		Ports:         slices.Collect(maps.Values(m.ports)),
-		EngineBridges: m.engine,
-	}
-}
-
-func (m *model) actions(ctx context.Context, table *Table) map[string]func(*rapid.T) {
-	bridge := rapid.Custom(func(rt *rapid.T) string { return fmt.Sprintf("on-%d", rapid.IntRange(0, 3).Draw(rt, "bridge")) })
-	port := rapid.Custom(func(rt *rapid.T) Port {
-		n := rapid.IntRange(0, 3).Draw(rt, "container")
-		p := Port{
-			Protocol: rapid.SampledFrom([]uint8{6, 17, 132}).Draw(rt, "protocol"), HostPort: uint16(rapid.IntRange(1, 3).Draw(rt, "host port")),
-			HostAddr: netip.MustParseAddr(rapid.SampledFrom([]string{"0.0.0.0", "192.0.2.1", "::", "2001:db8::1"}).Draw(rt, "host address")),
-			Addr:     netip.MustParseAddr(fmt.Sprintf("10.%d.0.2", n)), Port: 80, Bridge: fmt.Sprintf("on-%d", n),
-		}
-		if p.HostAddr.Is6() {
-			p.Addr = netip.MustParseAddr(fmt.Sprintf("fd00:%d::2", n))
-		}
-		return p
-	})
-	check := func(rt *rapid.T, err error) {
-		if err != nil {
-			rt.Fatal(err)
-		}
-	}
-	return map[string]func(*rapid.T){
-		"add network": func(rt *rapid.T) {
-			n := Network{
-				Bridge: bridge.Draw(rt, "bridge"), ICC: rapid.Bool().Draw(rt, "icc"),
-				Internal: rapid.Bool().Draw(rt, "internal"), Masquerade: rapid.Bool().Draw(rt, "masquerade"),
-			}
-			for _, s := range rapid.SliceOfDistinct(rapid.SampledFrom([]string{"10.0.0.0/24", "10.0.1.0/24", "10.1.0.0/16", "fd00::/64"}),
-				rapid.ID[string]).Draw(rt, "subnets") {
-				n.Subnets = append(n.Subnets, netip.MustParsePrefix(s))
-			}
-			check(rt, table.AddNetwork(ctx, n))
-			m.networks[n.Bridge] = n
-		},
-		"remove network": func(rt *rapid.T) {
-			b := bridge.Draw(rt, "bridge")
-			check(rt, table.RemoveNetwork(ctx, b))
-			delete(m.networks, b)
-		},
-		"add ports": func(rt *rapid.T) {
-			ports := rapid.SliceOfN(port, 1, 3).Draw(rt, "ports")
-			check(rt, table.AddPorts(ctx, ports...))
-			for _, p := range ports {
-				m.ports[p.key()] = p
-			}
-		},
-		"remove ports": func(rt *rapid.T) {
-			ports := rapid.SliceOfN(port, 1, 3).Draw(rt, "ports")
-			check(rt, table.RemovePorts(ctx, ports...))
-			for _, p := range ports {
-				if m.ports[p.key()] == p {
-					delete(m.ports, p.key())
-				}
-			}
-		},
-		"engine bridges": func(rt *rapid.T) {
-			m.engine = rapid.SliceOf(rapid.SampledFrom([]string{"docker0", "br-0", "br-1"})).Draw(rt, "bridges")
-			check(rt, table.SetEngineBridges(ctx, m.engine))
-		},
-	}
-}
-
 func BenchmarkAddPorts(b *testing.B) {
 	for _, present := range []int{0, 1000, 10000} {
 		b.Run(fmt.Sprintf("beside %d", present), func(b *testing.B) {
@@ -295,7 +194,7 @@ func BenchmarkAddPorts(b *testing.B) {
 			if _, err := table.Set(b.Context(), want); err != nil {
 				b.Fatal(err)
 			}
-			p := Port{6, netip.IPv4Unspecified(), 65000, netip.MustParseAddr("10.1.0.2"), 80, "on-1"}
+			p := Port{6, netip.IPv4Unspecified(), 65000, netip.MustParseAddr("10.1.0.2"), 80, "on-1", false}
 			for b.Loop() {
 				if err := table.AddPorts(b.Context(), p); err != nil {
 					b.Fatal(err)
@@ -326,7 +225,7 @@ func BenchmarkSet(b *testing.B) {
 func manyPorts(n int) []Port {
 	var out []Port
 	for i := range n {
-		out = append(out, Port{6, netip.IPv4Unspecified(), uint16(i + 1), netip.MustParseAddr("10.1.0.2"), 80, "on-1"})
+		out = append(out, Port{6, netip.IPv4Unspecified(), uint16(i + 1), netip.MustParseAddr("10.1.0.2"), 80, "on-1", false})
 	}
 	return out
 }
@@ -354,7 +253,7 @@ func TestSet_thousandSubnetsThatTouch(t *testing.T) {
 	table := newTable(t)
 	var all, odd State
 	for i := range 1000 {
-		n := Network{Bridge: fmt.Sprintf("on-%d", i), Masquerade: true}
+		n := Network{Bridge: fmt.Sprintf("on-%d", i), IPv4: Gateway{Masquerade: true}, IPv6: Gateway{Masquerade: true}}
 		n.Subnets = []netip.Prefix{
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i / 256), byte(i), 0}), 24),
 			netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0, 0, 0, 0, 0, byte(i / 256), byte(i)}), 64),

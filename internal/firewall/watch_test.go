@@ -100,7 +100,7 @@ func TestWatch_tellsWhoChangedWhatWeKeep(t *testing.T) {
 func TestWatch_isSilentAboutTheRest(t *testing.T) {
 	t.Parallel()
 	w := watch(t, "iptables-nft")
-	p := cases()["ports"].Ports[0]
+	p := everything().Ports[0]
 	for _, err := range []error{
 		w.table.RemovePorts(t.Context(), p), w.table.AddPorts(t.Context(), p),
 		w.table.AddSource(t.Context(), Source{Device: "onv9"}), w.table.RemoveSource(t.Context(), "onv9"),
