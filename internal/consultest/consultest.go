@@ -1,6 +1,6 @@
 // Package consultest runs real Consul servers for tests: one or several, each a
-// process of its own with an address of its own on loopback, or wherever its
-// starter puts them, with ACLs and TLS if wanted. They can be killed, frozen, begun
+// process of its own with an address of its own on loopback, or in network
+// namespaces, with ACLs and TLS if wanted. They can be killed, frozen, begun
 // again and wiped.
 //
 // The binary is the one that `make consul` builds; without it a test fails.
@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -43,9 +42,11 @@ type Options struct {
 	Addresses []netip.Addr
 	// ACL denies what no token allows; TLS wants certificates of both sides.
 	ACL, TLS bool
-	// Launch starts a command; nil is the command's own Start. It is how servers
-	// get into a network namespace.
-	Launch func(cmd *exec.Cmd) error
+	// Enter are the words before a server's command, "nsenter --net=…": how it gets
+	// to where its address is.
+	Enter []string
+	// Dial is how the servers are reached; nil is from here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Cluster is Consul servers that know each other.
@@ -60,9 +61,15 @@ type Cluster struct {
 // Start starts so many servers on loopback for a test and ends them with it.
 func Start(t testing.TB, servers int, opts Options) *Cluster {
 	t.Helper()
+	opts.Addresses = loopback(t, servers)
+	return StartAt(t, opts)
+}
+
+// StartAt is [Start] at addresses that the test has.
+func StartAt(t testing.TB, opts Options) *Cluster {
+	t.Helper()
 	opts.Dir = t.TempDir()
 	opts.Binary = binary(t)
-	opts.Addresses = loopback(t, servers)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := Open(ctx, opts)

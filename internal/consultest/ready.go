@@ -20,7 +20,7 @@ func (s *Server) Client() (*consulapi.Client, error) {
 	}
 	conf := &consulapi.Config{
 		Address: s.Address, Scheme: scheme,
-		Transport: &http.Transport{DisableKeepAlives: true},
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.c.opts.Dial},
 		TLSConfig: consulapi.TLSConfig{CAFile: s.c.CAFile, CertFile: s.c.CertFile, KeyFile: s.c.KeyFile},
 	}
 	if s.c.opts.ACL {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -47,13 +48,10 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(s.c.opts.Binary, "agent", "-config-file="+filepath.Join(s.dir, "config.json"))
+	argv := append(slices.Clone(s.c.opts.Enter), s.c.opts.Binary, "agent", "-config-file="+filepath.Join(s.dir, "config.json"))
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	launch := s.c.opts.Launch
-	if launch == nil {
-		launch = (*exec.Cmd).Start
-	}
 	started := make(chan error, 1)
 	gone := make(chan struct{})
 	go func() {
@@ -62,7 +60,7 @@ func (s *Server) start() error {
 		// so that thread stays as long as the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := launch(cmd)
+		err := cmd.Start()
 		started <- errors.Join(err, log.Close())
 		if err == nil {
 			_ = cmd.Wait() // it is killed, so it does not end well

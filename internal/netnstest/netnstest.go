@@ -6,6 +6,7 @@
 package netnstest
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"testing"
@@ -71,6 +72,11 @@ func (ns *Namespace) Do(f func() error) error {
 		}
 		return f()
 	})
+}
+
+// Path is where other programs find the namespace while the test runs.
+func (ns *Namespace) Path() string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns.handle))
 }
 
 // Run is [Namespace.Do] for what must not fail.
