@@ -1,8 +1,10 @@
 package consul_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"testing"
 	"time"
@@ -134,6 +136,84 @@ func TestRestart_wiped(t *testing.T) {
 	wantLost(t, lease)
 	again := mustLease(t, s, time.Minute, store.Release)
 	mustApply(t, s, store.Hold("host", nil, again.ID()))
+}
+
+// told is a watcher that hands on what it is told.
+type told struct {
+	ctx  context.Context //nolint:containedctx // a watcher's methods have none
+	seen chan map[string]string
+	away chan error
+}
+
+func (w told) See(pairs []store.Pair) {
+	have := make(map[string]string)
+	for _, p := range pairs {
+		have[p.Key] = string(p.Value)
+	}
+	select {
+	case w.seen <- have:
+	case <-w.ctx.Done():
+	}
+}
+
+func (w told) Away(err error) {
+	select {
+	case w.away <- err:
+	case <-w.ctx.Done():
+	}
+}
+
+// until waits until the watcher sees exactly this.
+func (w told) until(t *testing.T, want map[string]string) {
+	t.Helper()
+	ctx := within(t)
+	for {
+		select {
+		case have := <-w.seen:
+			if maps.Equal(have, want) {
+				return
+			}
+		case err := <-w.away:
+			t.Logf("away: %v", err)
+		case <-ctx.Done():
+			t.Fatalf("the watcher does not see %v", want)
+		}
+	}
+}
+
+func TestWatch_goesOnAfterConsulWasAwayAndAfterItWasWiped(t *testing.T) {
+	t.Parallel()
+	c := consultest.Start(t, 1, consultest.Options{})
+	s := openStore(t, quick(settings(c)))
+	ctx, cancel := context.WithCancel(t.Context())
+	w := told{ctx: ctx, seen: make(chan map[string]string), away: make(chan error)}
+	ended := make(chan error, 1)
+	go func() { ended <- store.Watch(ctx, s, "a/", w) }()
+
+	w.until(t, map[string]string{})
+	mustApply(t, s, store.Set("a/1", []byte("1")))
+	w.until(t, map[string]string{"a/1": "1"})
+	c.Servers[0].Kill(t)
+	select {
+	case err := <-w.away:
+		wantError(t, "the watch", err, store.ErrUnavailable)
+	case <-within(t).Done():
+		t.Fatal("the watcher is not told that Consul is away")
+	}
+	c.Servers[0].Start(t)
+	w.until(t, map[string]string{"a/1": "1"})
+	mustApply(t, s, store.Set("a/2", []byte("2")))
+	w.until(t, map[string]string{"a/1": "1", "a/2": "2"})
+	c.Servers[0].Kill(t)
+	c.Servers[0].Wipe(t)
+	c.Servers[0].Start(t)
+	w.until(t, map[string]string{})
+	mustApply(t, s, store.Set("a/3", []byte("3")))
+	w.until(t, map[string]string{"a/3": "3"})
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Watch: %v", err)
+	}
 }
 
 // A store that is closed without the end of its leases is what a crash leaves to

@@ -5,19 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/ournet/ournet/internal/store"
-)
-
-// The first and the longest pause after the cluster store could not be told. Each is
-// a random part of it, so that the hosts of a cluster do not come back in step.
-const (
-	firstPause = 100 * time.Millisecond
-	maxPause   = 10 * time.Second
 )
 
 // Run says what is to be said until ctx ends. It goes on through every trouble of
@@ -43,7 +34,7 @@ func (j *Journal) Run(ctx context.Context) error {
 			j.log.WithField("err", err).Warn("the cluster store cannot be told, and will be later")
 		}
 		after = 0
-		if !pause(ctx, failures) {
+		if !store.Pause(ctx, failures) {
 			return ctx.Err()
 		}
 	}
@@ -55,18 +46,6 @@ func (j *Journal) stopped(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return fmt.Errorf("journal: %w", err)
-}
-
-func pause(ctx context.Context, failures int) bool {
-	limit := min(firstPause<<min(failures-1, 10), maxPause)
-	timer := time.NewTimer(limit/2 + rand.N(limit/2)) //nolint:gosec // it spreads load
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Replay says once all that is to be said now.
