@@ -91,16 +91,22 @@ func (b Block) check() error {
 	if err := checkSubnet(b.Base, b.Base.Addr().Is6()); err != nil {
 		return err
 	}
-	// A subnet needs room for a gateway and at least one container.
-	if least, most := b.Base.Bits(), b.Base.Addr().BitLen()-2; b.Size < least || b.Size > most {
+	if least, most := b.Base.Bits(), longest(b.Base); b.Size < least || b.Size > most {
 		return fmt.Errorf("size %d is not a prefix length from %d to %d", b.Size, least, most)
 	}
 	return nil
 }
 
+// longest returns the greatest length of a subnet that we choose: it needs room for a
+// gateway and at least one container.
+func longest(p netip.Prefix) int { return p.Addr().BitLen() - 2 }
+
 // free returns the first subnet of b that overlaps nothing of taken. Each step
 // leaps over something that is taken, so there are no more of them than that.
 func (b Block) free(taken []netip.Prefix) (netip.Prefix, bool) {
+	if b.Size < b.Base.Bits() {
+		return netip.Prefix{}, false
+	}
 	next := netip.PrefixFrom(b.Base.Addr(), b.Size)
 	for {
 		hit, found := overlapping(next, taken)

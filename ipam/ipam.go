@@ -69,7 +69,8 @@ type Manager struct {
 type PoolRequest struct {
 	// Space is the address space, [SpaceHost].
 	Space string
-	// Subnet is the subnet; not valid means any free one.
+	// Subnet is the subnet; not valid means any free one, and the unspecified address
+	// any free one of that length.
 	Subnet netip.Prefix
 	// Range bounds the addresses that are chosen for containers; not valid
 	// means the whole subnet.

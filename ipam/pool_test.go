@@ -158,6 +158,38 @@ func TestRequestPool_withoutSubnet(t *testing.T) {
 	}
 }
 
+func TestRequestPool_unspecifiedSubnetSaysOnlyTheLength(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.blocks = []ipam.Block{
+		{Base: netip.MustParsePrefix("10.9.0.0/24"), Size: 24},
+		{Base: netip.MustParsePrefix("10.1.0.0/16"), Size: 24},
+		{Base: netip.MustParsePrefix("fd00:1::/48"), Size: 64},
+	}
+	w.open()
+	for _, tc := range []struct{ ask, want string }{
+		{"0.0.0.0/23", "10.1.0.0/23"}, // the first block has none
+		{"0.0.0.0/26", "10.9.0.0/26"},
+		{"0.0.0.0/26", "10.9.0.64/26"},
+		{"", "10.1.2.0/24"},
+		{"::/120", "fd00:1::/120"},
+		{"::/56", "fd00:1:0:100::/56"},
+	} {
+		req := poolRequest(tc.ask, "")
+		req.V6 = strings.HasPrefix(tc.ask, "::")
+		if _, got, err := w.RequestPool(t.Context(), req); err != nil || got.String() != tc.want {
+			t.Errorf("RequestPool(%s) = %s, %v, want %s", tc.ask, got, err, tc.want)
+		}
+	}
+	_, _, err := w.RequestPool(t.Context(), poolRequest("0.0.0.0/15", ""))
+	wantError(t, err, ipam.ErrNoSubnet, "length 15", "10.1.0.0/16")
+	_, _, err = w.RequestPool(t.Context(), poolRequest("0.0.0.0/31", ""))
+	wantError(t, err, ipam.ErrRequest, "0.0.0.0/31", "30")
+	_, _, err = w.RequestPool(t.Context(), poolRequest("0.0.0.0/24", "0.0.0.0/25"))
+	wantError(t, err, ipam.ErrRequest, "0.0.0.0/25")
+	w.wantSameAfterReopen()
+}
+
 func TestRequestPool_chosenSubnetIsNobodyElses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

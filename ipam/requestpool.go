@@ -55,10 +55,23 @@ func checkPoolRequest(req PoolRequest) error {
 		}
 		return nil
 	}
+	if req.onlyLength() {
+		if req.Range.IsValid() {
+			return fmt.Errorf("%w: range %s without a subnet of its own; give the network a whole --subnet", ErrRequest, req.Range)
+		}
+		return checkLength(req.Subnet, req.V6)
+	}
 	if err := checkSubnet(req.Subnet, req.V6); err != nil {
 		return err
 	}
 	return checkRange(req.Range, req.Subnet)
+}
+
+// onlyLength reports whether the request says nothing of the subnet but its length:
+// 0.0.0.0/26 is any /26. Engine 29's own address manager takes it so too (moby
+// daemon/libnetwork/ipams/defaultipam/allocator.go, RequestPool).
+func (req PoolRequest) onlyLength() bool {
+	return req.Subnet.IsValid() && req.Subnet.Bits() > 0 && req.Subnet.Addr().IsUnspecified()
 }
 
 // isDefault also takes 0.0.0.0/1 and 128.0.0.0/1 for default routes: VPNs set
@@ -80,9 +93,9 @@ func (m *Manager) reservePool(req PoolRequest, routes []netip.Prefix) (g poolGra
 		Version: recordVersion, Subnet: req.Subnet, Range: req.Range,
 		Options: maps.Clone(req.Options), Created: now.UTC().Round(0),
 	}
-	if !req.Subnet.IsValid() {
+	if !req.Subnet.IsValid() || req.onlyLength() {
 		r.Auto = true
-		if r.Subnet, wait, err = m.freeSubnetLocked(req.V6, routes); err != nil || wait != nil {
+		if r.Subnet, wait, err = m.freeSubnetLocked(req, routes); err != nil || wait != nil {
 			return poolGrant{}, wait, err
 		}
 	} else if g, wait, err = m.matchLocked(r, routes); g.pool != nil || wait != nil || err != nil {
@@ -145,8 +158,9 @@ func orNone(p netip.Prefix) string {
 	return p.String()
 }
 
-// freeSubnetLocked returns the first subnet of the blocks that is free.
-func (m *Manager) freeSubnetLocked(v6 bool, routes []netip.Prefix) (netip.Prefix, <-chan struct{}, error) {
+// freeSubnetLocked returns the first subnet of the blocks that is free, of the length
+// that is asked for.
+func (m *Manager) freeSubnetLocked(req PoolRequest, routes []netip.Prefix) (netip.Prefix, <-chan struct{}, error) {
 	taken := slices.Concat(routes, m.foreign)
 	var wait <-chan struct{}
 	for _, p := range m.pools {
@@ -157,8 +171,11 @@ func (m *Manager) freeSubnetLocked(v6 bool, routes []netip.Prefix) (netip.Prefix
 	}
 	var tried []string
 	for _, b := range m.blocks {
-		if b.Base.Addr().Is6() != v6 {
+		if b.Base.Addr().Is6() != req.V6 {
 			continue
+		}
+		if req.onlyLength() {
+			b.Size = req.Subnet.Bits()
 		}
 		if subnet, ok := b.free(taken); ok {
 			return subnet, nil, nil
@@ -167,6 +184,10 @@ func (m *Manager) freeSubnetLocked(v6 bool, routes []netip.Prefix) (netip.Prefix
 	}
 	if wait != nil { // a pool on its way in or out may yet leave its subnet
 		return netip.Prefix{}, wait, nil
+	}
+	if req.onlyLength() {
+		return netip.Prefix{}, nil, fmt.Errorf("%w of length %d in %s; give the network a --subnet, or the plugin more in DEFAULT_ADDRESS_POOLS",
+			ErrNoSubnet, req.Subnet.Bits(), strings.Join(tried, ";"))
 	}
 	return netip.Prefix{}, nil, fmt.Errorf("%w in %s: each overlaps a network or a route of this host; "+
 		"give the network a --subnet, or the plugin more in DEFAULT_ADDRESS_POOLS", ErrNoSubnet, strings.Join(tried, ";"))

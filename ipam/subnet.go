@@ -31,12 +31,31 @@ func checkSubnet(p netip.Prefix, v6 bool) error {
 		return err
 	}
 	switch a := p.Addr(); {
-	case a.Is6() && !v6:
-		return fmt.Errorf("%w: subnet %s is IPv6, but an IPv4 one was asked for; give the network --ipv6", ErrRequest, p)
-	case a.Is4() && v6:
-		return fmt.Errorf("%w: subnet %s is IPv4, but an IPv6 one was asked for", ErrRequest, p)
+	case a.Is6() != v6:
+		return familyError(p)
 	case p.Bits() == 0, a.IsMulticast(), a.IsLoopback(), a.Is4() && a.As4()[0] == 0:
 		return fmt.Errorf("%w: subnet %s has no addresses that a container can have", ErrRequest, p)
+	}
+	return nil
+}
+
+func familyError(p netip.Prefix) error {
+	if p.Addr().Is6() {
+		return fmt.Errorf("%w: subnet %s is IPv6, but an IPv4 one was asked for; give the network --ipv6", ErrRequest, p)
+	}
+	return fmt.Errorf("%w: subnet %s is IPv4, but an IPv6 one was asked for", ErrRequest, p)
+}
+
+// checkLength reports why a subnet of that length and family cannot be chosen.
+func checkLength(p netip.Prefix, v6 bool) error {
+	if err := checkCanonical("subnet", p); err != nil {
+		return err
+	}
+	switch {
+	case p.Addr().Is6() != v6:
+		return familyError(p)
+	case p.Bits() > longest(p):
+		return fmt.Errorf("%w: subnet %s asks for any subnet of that length, which is at most %d", ErrRequest, p, longest(p))
 	}
 	return nil
 }

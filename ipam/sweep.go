@@ -67,7 +67,7 @@ func (m *Manager) victims(elsewhere []netip.Prefix) []victim {
 	defer m.mu.Unlock()
 	var all []victim
 	for id, p := range m.pools {
-		if p.network == "" && slices.Contains(elsewhere, p.Subnet) {
+		if p.network == "" && p.isOneOf(elsewhere) {
 			continue
 		}
 		if m.poolOverdue(p) {
@@ -89,6 +89,16 @@ func (m *Manager) victims(elsewhere []netip.Prefix) []victim {
 		all = append(all, m.leaseVictims(p)...)
 	}
 	return all
+}
+
+// isOneOf reports whether one of the subnets is the pool's. Of a network for which only
+// a length was said (see [PoolRequest]) Engine 20.10 shows just that, so every pool of
+// that length that was chosen here may be meant.
+func (p *pool) isOneOf(subnets []netip.Prefix) bool {
+	return slices.ContainsFunc(subnets, func(s netip.Prefix) bool {
+		onlyLength := s.Addr().IsUnspecified() && s.Bits() == p.Subnet.Bits() && s.Addr().Is4() == p.Subnet.Addr().Is4()
+		return s == p.Subnet || p.Auto && onlyLength
+	})
 }
 
 func (m *Manager) leaseVictims(p *pool) []victim {

@@ -61,6 +61,23 @@ func TestSweep_sparesPoolsThatNetworksOfOtherDriversHave(t *testing.T) {
 	}
 }
 
+func TestSweep_sparesPoolsOfWhichTheEngineShowsOnlyTheLength(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, _, err := w.RequestPool(t.Context(), poolRequest("0.0.0.0/26", "")); err != nil {
+		t.Fatal(err)
+	}
+	w.unboundPool("172.26.0.0/26", "") // chosen by the user
+	w.clock.advance(2 * ipam.DefaultConfirm)
+	reclaimed, err := w.Sweep(t.Context(), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/26"), netip.MustParsePrefix("::/120")})
+	if err != nil || len(reclaimed) != 1 || !strings.Contains(reclaimed[0], "172.26.0.0/26") {
+		t.Fatalf("Sweep = %q, %v, want the user's subnet alone", reclaimed, err)
+	}
+	if reclaimed, err = w.Sweep(t.Context(), []netip.Prefix{netip.MustParsePrefix("0.0.0.0/25"), netip.MustParsePrefix("::/26")}); err != nil || len(reclaimed) != 1 {
+		t.Errorf("Sweep = %q, %v, want the pool that nobody has", reclaimed, err)
+	}
+}
+
 func TestSweep_aPoolThatIsAskedForAgainHasItsTimeAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

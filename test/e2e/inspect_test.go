@@ -34,11 +34,12 @@ type container struct {
 	}
 	NetworkSettings struct {
 		Networks map[string]struct {
-			IPAddress         string
-			IPPrefixLen       int
-			Gateway           string
-			GlobalIPv6Address string
-			MacAddress        string
+			IPAddress           string
+			IPPrefixLen         int
+			Gateway             string
+			GlobalIPv6Address   string
+			GlobalIPv6PrefixLen int
+			MacAddress          string
 		}
 	}
 }
