@@ -40,6 +40,11 @@ type linkWatcher interface {
 	Watch(ctx context.Context) (<-chan link.Event, error)
 }
 
+// ruleWatcher tells of changes that other programs make to the packet filter.
+type ruleWatcher interface {
+	Watch(ctx context.Context, heard func(by string)) error
+}
+
 // keeper keeps records, addresses, kernel and engine in agreement: at start, when
 // something is heard, and every [sweepEvery].
 type keeper struct {
@@ -48,6 +53,8 @@ type keeper struct {
 	addresses *ipam.Manager
 	verbs     *networkVerbs // what the engine forgot is deleted the way it would have
 	devices   linkWatcher
+	rules     ruleWatcher
+	repairs   *repairs
 	engine    engineView
 	pluginID  string // "" if no engine runs the plugin
 
@@ -75,15 +82,20 @@ func (k *keeper) run(ctx context.Context) error {
 		return fmt.Errorf("watch devices: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	heard := make(chan struct{}, 1)
+	heard := make(chan string, 1)
+	tell := func(cause string) {
+		select {
+		case heard <- cause:
+		default: // one is waiting already
+		}
+	}
+	g.Go(func() error {
+		return k.rules.Watch(ctx, func(by string) { tell("packet filter changed by " + by) })
+	})
 	g.Go(func() error {
 		return k.engine.Watch(ctx, func(ev engine.Event) {
-			if ev.Kind != engine.Resync && ev.Kind != engine.NetworkDestroyed {
-				return
-			}
-			select {
-			case heard <- struct{}{}:
-			default: // one is waiting already
+			if ev.Kind == engine.Resync || ev.Kind == engine.NetworkDestroyed {
+				tell(causeEngine)
 			}
 		})
 	})
@@ -94,46 +106,12 @@ func (k *keeper) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// loop sweeps until ctx ends.
-func (k *keeper) loop(ctx context.Context, links <-chan link.Event, heard <-chan struct{}) {
-	next := time.NewTimer(sweepEvery)
-	defer next.Stop()
-	var last time.Time
-	soon := false // next is for an event
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-next.C:
-			k.sweep(ctx)
-			last = time.Now()
-			next.Reset(sweepEvery)
-			soon = false
-			continue
-		case ev, ok := <-links:
-			if !ok { // ctx ends, or else the kernel ended the watch
-				links = nil
-				continue
-			}
-			if !ev.Resync && ev.Kind != "bridge" {
-				continue
-			}
-		case <-heard:
-		}
-		if !soon {
-			// At boot the engine's own bridge comes with a FORWARD policy that
-			// drops what containers send that are about to start.
-			next.Reset(max(sweepDelay, sweepGap-time.Since(last)))
-			soon = true
-		}
-	}
-}
-
-// sweep compares everything once. What fails is logged and tried again next time.
-func (k *keeper) sweep(ctx context.Context) {
+// sweep compares everything once, for a cause. What fails is logged and tried again
+// next time.
+func (k *keeper) sweep(ctx context.Context, cause string) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	if err := k.repair(ctx); err != nil {
+	if err := k.repair(ctx, cause); err != nil {
 		k.log.WithError(err).Error("sweep")
 	}
 	view, err := k.view(ctx)
@@ -168,11 +146,9 @@ func (k *keeper) view(ctx context.Context) (map[string]engine.Network, error) {
 	return k.engine.Networks(ctx)
 }
 
-func (k *keeper) repair(ctx context.Context) error {
-	repairs, err := k.networks.Reconcile(ctx)
-	for _, what := range repairs {
-		k.log.Warn("repaired: " + what)
-	}
+func (k *keeper) repair(ctx context.Context, cause string) error {
+	did, err := k.networks.Reconcile(ctx)
+	k.repairs.report(k.log, cause, did)
 	return err
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/bridge"
+	"github.com/ournet/ournet/internal/admin"
 	"github.com/ournet/ournet/internal/config"
 	"github.com/ournet/ournet/internal/engine"
 	"github.com/ournet/ournet/internal/firewall"
@@ -69,15 +70,16 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
-	p := &parts{cfg: cfg, log: log}
+	p := &parts{cfg: cfg, log: log, repairs: newRepairs()}
 	defer func() { err = errors.Join(err, closeAll(listeners), p.close()) }()
 	if err := p.open(ctx, blocks); err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	handler := NewHandler(log, p.networks, p.addresses)
+	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
-		devices: p.devices, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
+		devices: p.devices, rules: p.rules, repairs: p.repairs, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -104,6 +106,7 @@ type parts struct {
 	kv        *boltstore.Store
 	devices   *link.Handle
 	rules     *firewall.Table
+	repairs   *repairs
 	ports     *hostport.Holder
 	networks  *driver.Registry
 	addresses *ipam.Manager
@@ -121,7 +124,10 @@ func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 	if p.devices, err = link.New(host); err != nil {
 		return err
 	}
-	if p.rules, err = firewall.New(p.log, host, firewall.Options{Name: tableName(p.cfg.Name)}); err != nil {
+	if p.rules, err = firewall.New(p.log, host, firewall.Options{
+		Name:     tableName(p.cfg.Name),
+		Repaired: func(what []string) { p.repairs.report(p.log, "a change that the kernel refused", what) },
+	}); err != nil {
 		return err
 	}
 	p.ports = hostport.New()

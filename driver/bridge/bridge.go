@@ -36,6 +36,7 @@ type devices interface {
 // interfaces are the containers' ports of a bridge.
 type interfaces interface {
 	EnsureVeth(want link.Veth) error
+	RestoreVeth(want link.Veth, in link.Inside) (done bool, err error)
 	SetHairpin(name string, on bool) error
 	SetIsolated(name string, on bool) error
 }
@@ -79,6 +80,7 @@ var (
 	_ driver.Driver    = (*Driver)(nil)
 	_ driver.Publisher = (*Driver)(nil)
 	_ driver.Prober    = (*Driver)(nil)
+	_ driver.Minder    = (*Driver)(nil)
 )
 
 // Kernel is everything of the host that a [Driver] works on.

@@ -98,6 +98,12 @@ func testEndpoint(n driver.Network, i int) driver.Endpoint {
 	}
 }
 
+func testSubnet6() driver.Subnet {
+	return driver.Subnet{Pool: netip.MustParsePrefix("fd00:1::/64"), Gateway: address6(1)}
+}
+
+func address6(i int) netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf("fd00:1::%x/64", i)) }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

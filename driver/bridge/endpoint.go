@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/link"
@@ -32,12 +33,17 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 	if err := d.dev.EnsureVeth(wantVeth(n, ep, isolated)); err != nil {
 		return driver.Attachment{}, fmt.Errorf("make the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
+	return attachment(n, ep), nil
+}
+
+// attachment says what the engine needs to know of the endpoint's interface.
+func attachment(n driver.Network, ep driver.Endpoint) driver.Attachment {
 	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: cmp.Or(n.Options.InterfacePrefix, dstPrefix)}
 	if !n.OwnGateway() {
 		// The engine would set any gateway we named as the default route. With none
 		// it adds an interface on its docker_gwbridge, unless the network is internal
 		// (moby daemon/libnetwork/default_gateway.go, needDefaultGW).
-		return att, nil
+		return att
 	}
 	if ep.Address.IsValid() {
 		att.Gateway = n.Gateway(ep.Address.Addr())
@@ -45,7 +51,7 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 	if ep.AddressIPv6.IsValid() {
 		att.GatewayIPv6 = n.Gateway(ep.AddressIPv6.Addr())
 	}
-	return att, nil
+	return att
 }
 
 // Leave removes the veth pair; its other end goes with it, wherever it is. The
@@ -72,4 +78,24 @@ func (d *Driver) Attached(ep driver.Endpoint) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Intact reports whether the endpoint's interface is as Join made it, if it is one of
+// devices.
+func (d *Driver) Intact(n driver.Network, ep driver.Endpoint, devices []string) (bool, error) {
+	if !slices.Contains(devices, hostSide(ep.ID)) {
+		return true, nil
+	}
+	port, err := d.dev.Link(hostSide(ep.ID))
+	if errors.Is(err, link.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	bridge, err := d.dev.Link(bridgeName(n))
+	if errors.Is(err, link.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && port.Up && port.MasterIndex == bridge.Index, err
 }

@@ -20,9 +20,10 @@ var engineBridge = regexp.MustCompile(`^(docker0|docker_gwbridge|br-[0-9a-f]{12}
 
 // Reconcile brings bridges, interfaces, rules and held ports to what want says.
 //
-// An interface whose container is gone is not made again: its other end went
-// with the container's namespace, and the engine makes a new endpoint for the
-// next start.
+// An interface that is missing is made again in the container that had it, as far as
+// we know what the engine did there. One whose container is gone is not: its other
+// end went with the container's namespace, and the engine makes a new endpoint for
+// the next start.
 func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadable []driver.NetworkID) ([]string, error) {
 	var (
 		repairs []string
@@ -86,6 +87,13 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 		for _, ep := range a.Endpoints {
 			l, ok := byName[hostSide(ep.ID)]
 			if !ok {
+				made, err := d.restore(a.Network, ep, isolated)
+				if err != nil {
+					errs = append(errs, fmt.Errorf("interface of endpoint %s: %w", ep.ID.Short(), err))
+				}
+				if made {
+					repairs = append(repairs, fmt.Sprintf("interface %s of endpoint %s was missing", hostSide(ep.ID), ep.ID.Short()))
+				}
 				continue
 			}
 			if l.Master == bridgeName(a.Network) && l.Up {

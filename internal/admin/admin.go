@@ -17,6 +17,8 @@ const (
 	NetworksPath = "/ournet/v1/networks"
 	// StatsPath answers the durations of the protocol's verbs.
 	StatsPath = "/ournet/v1/stats"
+	// RepairsPath answers how often what had to be put right, by the kind of thing.
+	RepairsPath = "/ournet/v1/repairs"
 )
 
 // hostSocketDir is where every engine looks for plugins by name (moby

@@ -110,6 +110,9 @@ type Options struct {
 	// BinDir is where iptables-nft, iptables-legacy and their ip6tables are.
 	// Default "/usr/sbin".
 	BinDir string
+	// Repaired is told what was not as it should be when a change found it so; what
+	// [Table.Set] finds it returns. Default: it is logged.
+	Repaired func(what []string)
 }
 
 // Table is our part of the host's packet filter. It is safe for concurrent use;
@@ -126,6 +129,8 @@ type Table struct {
 	forward *forward
 	// lacks has the families of tables that the kernel was found not to have.
 	lacks map[nftables.TableFamily]bool
+	// repaired is [Options.Repaired].
+	repaired func(what []string)
 }
 
 // New returns a table that wants nothing yet, without touching the host.
@@ -149,8 +154,11 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) (*Table, error) {
 	if err := os.Setenv("XTABLES_LOCKFILE", fs.Path("/run/xtables.lock")); err != nil {
 		return nil, fmt.Errorf("set the iptables lock: %w", err)
 	}
+	if opts.Repaired == nil {
+		opts.Repaired = func(what []string) { log.WithField("changed", what).Warn("firewall repaired") }
+	}
 	return &Table{
-		log: log, name: opts.Name, turn: make(chan struct{}, 1), state: newState(),
+		repaired: opts.Repaired, log: log, name: opts.Name, turn: make(chan struct{}, 1), state: newState(),
 		forward: newForward(chain, opts.BinDir), lacks: make(map[nftables.TableFamily]bool),
 	}, nil
 }
@@ -242,7 +250,7 @@ func (t *Table) change(ctx context.Context, what string, f func(*state) (delta, 
 		if serr != nil {
 			return fmt.Errorf("%s: %w", what, serr)
 		}
-		t.log.WithField("changed", changed).Warn("firewall repaired")
+		t.repaired(changed)
 		return nil
 	}
 	if forward {

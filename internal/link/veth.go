@@ -69,13 +69,17 @@ func (h *Handle) EnsureVeth(want Veth) error {
 	return err
 }
 
-func (h *Handle) createVeth(want Veth, bridge int) error {
+// createVeth makes the pair. inPeer are further attributes of the container side.
+func (h *Handle) createVeth(want Veth, bridge int, inPeer ...*nl.RtAttr) error {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("veth"))
 	peer := info.AddRtAttr(nl.IFLA_INFO_DATA, nil).AddRtAttr(nl.VETH_INFO_PEER, nil)
 	nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 	peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(want.Peer))
-	if want.PeerMAC != nil {
+	for _, a := range inPeer {
+		peer.AddChild(a)
+	}
+	if hasMAC(want.PeerMAC) {
 		peer.AddRtAttr(unix.IFLA_ADDRESS, want.PeerMAC)
 	}
 	attrs := []*nl.RtAttr{

@@ -17,6 +17,11 @@ type Event struct {
 	Kind string
 	// Deleted says that the device is gone, or went to another namespace.
 	Deleted bool
+	// Idle says that the device is down, or is no port of a bridge.
+	Idle bool
+	// Unaddressed says that a device lost an address, other than a link-local one;
+	// the other fields are empty.
+	Unaddressed bool
 	// Resync says that events were lost: anything may have changed, and the other
 	// fields are empty.
 	Resync bool
@@ -32,7 +37,7 @@ const eventBuffer = 128
 // The channel is closed when ctx is done, or when the kernel ends the watch, which
 // it does not do in practice.
 func (h *Handle) Watch(ctx context.Context) (<-chan Event, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		return nil, fmt.Errorf("watch devices: %w", err)
 	}
@@ -73,6 +78,9 @@ func receive(s *nl.NetlinkSocket, out *outbox) {
 }
 
 func parseEvent(header *unix.NlMsghdr, data []byte) (Event, bool) {
+	if header.Type == unix.RTM_DELADDR && len(data) >= unix.SizeofIfAddrmsg {
+		return Event{Unaddressed: true}, data[3] != unix.RT_SCOPE_LINK // ifa_scope
+	}
 	if header.Type != unix.RTM_NEWLINK && header.Type != unix.RTM_DELLINK || len(data) < unix.SizeofIfInfomsg {
 		return Event{}, false
 	}
@@ -85,7 +93,11 @@ func parseEvent(header *unix.NlMsghdr, data []byte) (Event, bool) {
 	if err != nil {
 		return Event{Resync: true}, true // something changed that we cannot name
 	}
-	return Event{Name: l.Attrs().Name, Kind: l.Type(), Deleted: header.Type == unix.RTM_DELLINK}, true
+	a := l.Attrs()
+	return Event{
+		Name: a.Name, Kind: l.Type(), Deleted: header.Type == unix.RTM_DELLINK,
+		Idle: a.RawFlags&unix.IFF_UP == 0 || a.MasterIndex == 0,
+	}, true
 }
 
 // outbox hands events on without ever waiting, so that the kernel's buffer is

@@ -39,11 +39,13 @@ func TestWatch_tellsOfDevicesMadeAndDeleted(t *testing.T) {
 	if _, err := h.EnsureBridge(link.Bridge{Name: "on-1", Alias: alias}); err != nil {
 		t.Fatal(err)
 	}
-	next(t, events, func(e link.Event) bool { return e == link.Event{Name: "on-1", Kind: "bridge"} })
+	next(t, events, func(e link.Event) bool { return e == link.Event{Name: "on-1", Kind: "bridge", Idle: true} })
 	if err := h.Delete("on-1"); err != nil {
 		t.Fatal(err)
 	}
-	next(t, events, func(e link.Event) bool { return e == link.Event{Name: "on-1", Kind: "bridge", Deleted: true} })
+	next(t, events, func(e link.Event) bool {
+		return e == link.Event{Name: "on-1", Kind: "bridge", Idle: true, Deleted: true}
+	})
 	cancel()
 	for range events { // ends only when the channel is closed
 	}
@@ -58,6 +60,7 @@ func TestWatch_portThatLeavesItsBridgeIsNotDeleted(t *testing.T) {
 	}
 	ensureVeth(t, h, wantVeth())
 	ns.Exec(t, "ip", "link", "set", "onv1", "nomaster")
+	next(t, events, func(e link.Event) bool { return e == link.Event{Name: "onv1", Kind: "veth", Idle: true} })
 	ns.Exec(t, "ip", "link", "set", "lo", "alias", "last")
 	var deleted []link.Event
 	next(t, events, func(e link.Event) bool {
@@ -69,6 +72,18 @@ func TestWatch_portThatLeavesItsBridgeIsNotDeleted(t *testing.T) {
 	if len(deleted) > 0 {
 		t.Errorf("deleted: %v", deleted)
 	}
+}
+
+func TestWatch_tellsOfAnAddressThatIsTakenAway(t *testing.T) {
+	t.Parallel()
+	ns, h := bridged(t)
+	events, err := h.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Exec(t, "ip", "address", "add", "10.9.0.1/24", "dev", "on-1")
+	ns.Exec(t, "ip", "address", "delete", "10.9.0.1/24", "dev", "on-1")
+	next(t, events, func(e link.Event) bool { return e == link.Event{Unaddressed: true} })
 }
 
 // A reader that sleeps must get to know that it missed something.
