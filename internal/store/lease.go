@@ -54,7 +54,7 @@ type Lease interface {
 
 	// End ends the lease; its keys are free when it returns. It may be called
 	// more than once, and also after the lease was lost, which makes sure that
-	// the store knows it too.
+	// the store knows it too. If it fails, the lease lives on.
 	End(ctx context.Context) error
 }
 

@@ -111,13 +111,14 @@ type KV interface {
 	Get(ctx context.Context, key string) (Pair, error)
 
 	// List returns all pairs whose key begins with prefix, in the order of their
-	// keys, and the index to wait after: the pairs have every change of the prefix
-	// up to it. With after 0 they also have every write that was acknowledged
+	// keys, and the index to wait after, which is never 0: the pairs have every
+	// change of the prefix up to it. With after 0 they also have every write that was acknowledged
 	// before the call.
 	//
 	// With after > 0 it first waits until something under prefix is changed by a
 	// write with a larger index, or ctx ends (which is an error). Deletions count
-	// as changes. It may return without a change, and when the index comes back
+	// as changes, but what was made and deleted again meanwhile may go untold. It
+	// may return without a change, and when the index comes back
 	// smaller than after, the store has lost its past: what was deleted is not
 	// known, and indexes from before mean nothing.
 	List(ctx context.Context, prefix string, after Index) ([]Pair, Index, error)

@@ -175,12 +175,14 @@ func indexOf(key, raw []byte) (store.Index, error) {
 	return store.Index(binary.BigEndian.Uint64(raw)), nil
 }
 
+// readIndex returns the index of the last write. That of a store without writes is 1
+// to callers: they cannot wait after 0.
 func readIndex(tx *bbolt.Tx) (store.Index, error) {
 	raw := tx.Bucket([]byte(bucketMeta)).Get([]byte(keyIndex))
 	if len(raw) != 8 {
 		return 0, fmt.Errorf("index has %d bytes, not 8", len(raw))
 	}
-	return store.Index(binary.BigEndian.Uint64(raw)), nil
+	return max(1, store.Index(binary.BigEndian.Uint64(raw))), nil
 }
 
 func putUint(b *bbolt.Bucket, key string, n uint64) error {

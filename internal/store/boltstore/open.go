@@ -142,7 +142,7 @@ func prepare(db *bbolt.DB, path string) (store.Index, error) {
 	if err != nil || !fresh {
 		return index, err
 	}
-	return 0, initialize(db, path)
+	return 1, initialize(db, path)
 }
 
 func checkFormat(raw []byte) error {
@@ -190,7 +190,7 @@ func initialize(db *bbolt.DB, path string) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(putUint(meta, keyFormat, format), putUint(meta, keyIndex, 0))
+		return errors.Join(putUint(meta, keyFormat, format), putUint(meta, keyIndex, 1))
 	})
 	if err != nil {
 		return fmt.Errorf("write a new store: %w", err)

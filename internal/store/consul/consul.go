@@ -7,6 +7,8 @@
 //     change, and it tells afterwards whose write a key has.
 //   - A transaction that only deletes says nothing of its index. It writes its
 //     first key before it deletes it, and so learns the index.
+//   - A prefix without keys has the index of all keys, so a wait for its first key
+//     ends with every write of anybody. We remember which prefixes have none.
 //   - A list leaves out what the token may not read. What is hidden would look
 //     deleted, so a list that could hide something is an error.
 //
@@ -34,6 +36,7 @@ type Store struct {
 	prefix  string // what every key of ours begins with in Consul, with its slash
 	token   *token
 	servers *servers
+	empty   empties
 
 	mu     sync.Mutex // guards all below
 	leases map[string]*lease
@@ -92,12 +95,17 @@ func (s *Store) List(ctx context.Context, prefix string, after store.Index) ([]s
 	if err != nil {
 		return nil, 0, fmt.Errorf("list %q: %w", prefix, err)
 	}
+	s.empty.note(prefix, index, pairs)
 	return pairs, index, nil
 }
 
 func (s *Store) list(ctx context.Context, prefix string, after store.Index) ([]store.Pair, store.Index, error) {
 	for after > 0 {
 		pairs, index, err := s.wait(ctx, prefix, after)
+		if err == nil && index > after && s.empty.still(prefix, after, index, pairs) {
+			after = index
+			continue
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, 0, fmt.Errorf("wait for a change after %d: %w", after, ctx.Err())

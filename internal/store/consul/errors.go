@@ -95,7 +95,7 @@ func isNoLeader(text string) bool {
 // neverDone knows the refusals that come before a write is begun
 // (agent/consul/rpc.go, canRetry: "no state could have been changed").
 func neverDone(text string) bool {
-	return containsAny(text, "No cluster leader", "node is not the leader", "Unexpected response code: 429",
+	return containsAny(text, "No cluster leader", "No known Consul servers", "node is not the leader", "Unexpected response code: 429",
 		"rate limit exceeded", "Your IP is issuing too many concurrent connections")
 }
 

@@ -303,6 +303,23 @@ func TestFailover_waitLeavesAFrozenServer(t *testing.T) {
 	follower.Thaw(t)
 }
 
+// At the start, too, an address where nobody is does not matter beside one that works.
+func TestFailover_addressWhereNobodyIs(t *testing.T) {
+	t.Parallel()
+	c := consultest.Start(t, 1, consultest.Options{})
+	cfg := settings(c)
+	cfg.Addresses = []string{"127.0.0.1:1", "nowhere.invalid:8500", c.Servers[0].Address}
+	s := openStore(t, cfg)
+	at := mustApply(t, s, store.Set("k", []byte("1")))
+	if pair, err := openStore(t, cfg).Get(within(t), "k"); err != nil || pair.Index != at {
+		t.Errorf("Get: %+v, %v", pair, err)
+	}
+	if pairs, _, err := openStore(t, cfg).List(within(t), "k", at-1); err != nil || len(pairs) != 1 {
+		t.Errorf("List after an index: %v, %v", pairs, err)
+	}
+	mustLease(t, openStore(t, cfg), time.Minute, store.Release)
+}
+
 func TestFailover_mostServersGone(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 3, consultest.Options{})

@@ -31,7 +31,7 @@ var (
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{changes: store.NewChanges(0), leases: store.NewLeases(), pairs: make(map[string]store.Pair)}
+	return &Store{changes: store.NewChanges(1), leases: store.NewLeases(), pairs: make(map[string]store.Pair), index: 1}
 }
 
 // Get implements [store.KV].

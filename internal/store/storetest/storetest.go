@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) store.KV) {
 		{"32 ops and 256 KiB fit", testSize},
 		{"an ended context is an error", testEndedContext},
 		{"list waits for a change", testListWaits},
+		{"list waits for the first change", testListWaitsEmpty},
 		{"list wakes for a deletion", testListWakesForDeletion},
 		{"list does not wake for another prefix", testListIgnoresOthers},
 		{"list is bounded by its context", testListContext},

@@ -49,6 +49,20 @@ func testListWaits(t *testing.T, kv store.KV) {
 	}
 }
 
+func testListWaitsEmpty(t *testing.T, kv store.KV) {
+	pairs, index, err := kv.List(within(t), "a/", 0)
+	if err != nil || len(pairs) != 0 || index == 0 {
+		t.Fatalf("List of an empty store: %v at %d, %v; want an index to wait after", pairs, index, err)
+	}
+	ch := listLater(within(t), kv, "a/", index)
+	mustApply(t, kv, store.Set("b/1", nil))
+	wantWaiting(t, ch)
+	written := mustApply(t, kv, store.Set("a/1", []byte("1")))
+	if a := <-ch; a.err != nil || a.index < written || len(a.pairs) != 1 || written <= index {
+		t.Errorf("List after the first write at %d: %+v", written, a)
+	}
+}
+
 func testListWakesForDeletion(t *testing.T, kv store.KV) {
 	at := mustApply(t, kv, store.Set("a/1", []byte("1")))
 	ch := listLater(within(t), kv, "a/", at)
