@@ -25,12 +25,18 @@ import (
 // devices is the part of the kernel that has links and addresses.
 type devices interface {
 	interfaces
+	flows
 	EnsureBridge(want link.Bridge) (link.Ensured, error)
-	ForgetFlows(ports ...link.HostPort) error
 	Delete(name string) error
 	Link(name string) (link.Link, error)
 	Links() ([]link.Link, error)
 	Routes() ([]link.Route, error)
+}
+
+// flows is what the kernel remembers of packets that belong together.
+type flows interface {
+	ForgetFlows(ports ...link.HostPort) error
+	ForgetAddrs(addrs ...netip.Addr) error
 }
 
 // interfaces are the containers' ports of a bridge.

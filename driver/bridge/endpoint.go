@@ -56,10 +56,15 @@ func attachment(n driver.Network, ep driver.Endpoint) driver.Attachment {
 
 // Leave removes the veth pair; its other end goes with it, wherever it is. The
 // engine would move that end back to the host first if we let it; it only logs
-// that it is gone.
+// that it is gone. The kernel forgets its flows, after its ports and its interface are
+// gone and before its address can be another's: who still sends to it hears of its
+// end, and the next one there gets nothing that was not meant for it.
 func (d *Driver) Leave(ctx context.Context, n driver.Network, ep driver.Endpoint) error {
 	if err := d.dev.Delete(hostSide(ep.ID)); err != nil {
 		return fmt.Errorf("remove the interface of endpoint %s: %w", ep.ID.Short(), err)
+	}
+	if err := d.dev.ForgetAddrs(ep.Addrs()...); err != nil {
+		d.log.WithError(err).WithField("endpoint", ep.ID.Short()).Warn("flows of a container outlive it")
 	}
 	if _, ok := wantSource(n, ep); !ok {
 		return nil

@@ -33,7 +33,8 @@ func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoi
 }
 
 // forgetFlows has datagrams that clients go on sending without a pause find the
-// container that has the port now, if any. A TCP client learns from a reset.
+// container that has the port now, if any. A TCP client learns from a reset, which
+// the host sends once Leave has made the kernel forget the flow.
 func (d *Driver) forgetFlows(published []firewall.Port, gone bool) {
 	var ports []link.HostPort
 	for _, p := range published {

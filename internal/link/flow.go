@@ -3,12 +3,10 @@ package link
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // HostPort is a port of the host.
@@ -28,29 +26,69 @@ type HostPort struct {
 // as the client does not pause: to a container that is gone, or to nobody if the
 // port was published later.
 func (h *Handle) ForgetFlows(ports ...HostPort) error {
+	if len(ports) == 0 {
+		return nil
+	}
 	local, err := h.localAddrs()
 	if err != nil {
 		return err
 	}
+	c, err := openConntrack()
+	if err != nil {
+		return err
+	}
+	defer c.close()
 	var errs []error
-	for _, family := range []struct {
-		number netlink.InetFamily
-		is4    bool
-	}{{unix.AF_INET, true}, {unix.AF_INET6, false}} {
-		to := flowsTo{local: local, ports: slices.DeleteFunc(slices.Clone(ports), func(p HostPort) bool {
-			return p.Addr.Is4() != family.is4
-		})}
-		if len(to.ports) == 0 {
-			continue
-		}
-		_, err := retry(func() (uint, error) {
-			return h.nl.ConntrackDeleteFilters(netlink.ConntrackTable, family.number, to)
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("forget flows to %d ports of this host: %w", len(to.ports), err))
+	for q, ports := range portQueries(ports) {
+		if err := c.forget(q, flowsTo{local, ports}.match); err != nil {
+			errs = append(errs, fmt.Errorf("flows to %d ports of this host: %w", len(ports), err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ForgetAddrs makes the kernel forget all flows from and to containers with those
+// addresses, whatever they were sent to at first: a published port, or the address
+// itself. Who has the address next shall not get what was meant for the former.
+//
+// The kernel picks the flows out, so that a host with many of others' pays little.
+func (h *Handle) ForgetAddrs(addrs ...netip.Addr) error {
+	if len(addrs) == 0 {
+		return nil
+	}
+	c, err := openConntrack()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var errs []error
+	for _, addr := range addrs {
+		match := func(f flow) bool { return f.orig.src.Addr() == addr || f.reply.src.Addr() == addr }
+		for _, q := range []flowQuery{{is4: addr.Is4(), from: addr}, {is4: addr.Is4(), answerOf: addr}} {
+			if err := c.forget(q, match); err != nil {
+				errs = append(errs, fmt.Errorf("flows of %s: %w", addr, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// portQueries returns a question for the kernel for each family and protocol of the
+// ports: about the port if it is one, else about all of them.
+func portQueries(ports []HostPort) map[flowQuery][]HostPort {
+	groups := make(map[flowQuery][]HostPort)
+	for _, p := range ports {
+		q := flowQuery{is4: p.Addr.Is4(), protocol: p.Protocol}
+		groups[q] = append(groups[q], p)
+	}
+	queries := make(map[flowQuery][]HostPort, len(groups))
+	for q, group := range groups {
+		if len(group) == 1 {
+			q.port = group[0].Port
+		}
+		queries[q] = group
+	}
+	return queries
 }
 
 func (h *Handle) localAddrs() (map[netip.Addr]bool, error) {
@@ -74,21 +112,13 @@ type flowsTo struct {
 	ports []HostPort
 }
 
-// MatchConntrackFlow implements [netlink.CustomConntrackFilter].
-func (f flowsTo) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	dst, ok := addrFrom(flow.Forward.DstIP)
-	if !ok || !f.local[dst] && !dst.IsLoopback() {
+func (to flowsTo) match(f flow) bool {
+	dst := f.orig.dst
+	if !to.local[dst.Addr()] && !dst.Addr().IsLoopback() {
 		return false
 	}
-	src, _ := addrFrom(flow.Reverse.SrcIP) // of the answers: who has got the packets
-	to := netip.AddrPortFrom(src, flow.Reverse.SrcPort)
-	return slices.ContainsFunc(f.ports, func(p HostPort) bool {
-		return p.Protocol == flow.Forward.Protocol && p.Port == flow.Forward.DstPort &&
-			(p.Addr.IsUnspecified() || p.Addr == dst) && to != p.Keep
+	return slices.ContainsFunc(to.ports, func(p HostPort) bool {
+		return p.Protocol == f.orig.protocol && p.Port == dst.Port() &&
+			(p.Addr.IsUnspecified() || p.Addr == dst.Addr()) && f.reply.src != p.Keep // who has got the packets answers
 	})
-}
-
-func addrFrom(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip)
-	return a.Unmap(), ok
 }
