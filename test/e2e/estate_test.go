@@ -28,7 +28,8 @@ type estate struct {
 }
 
 // estateLines make the estate: front has ournet's IPAM, back the engine's, closed is
-// internal. All containers come back by themselves, but for visitor.
+// internal. All containers come back by themselves, but for visitor. The host ports of
+// -P shall be the same: they are in the state, as rules and sockets.
 const estateLines = `
 docker network create -d ournet --ipam-driver ournet --subnet 10.210.0.0/24 front
 docker network create -d ournet --subnet 10.211.0.0/24 back
@@ -38,6 +39,7 @@ docker run -d --restart always --name web --network front -p 8085:6379 -p 8085:6
 docker run -d --restart always --name app --network front --ip 10.210.0.77 redis
 docker network connect --ip 10.211.0.77 back app
 docker run -d --restart always --name base --network back --ip 10.211.0.5 busybox sleep 1d
+docker run -d --restart always --name chosen --network front --ip 10.210.0.66 -P redis
 docker run -d --restart always --name vault --network closed redis
 docker run -d --restart always --name guard --network closed --ip 10.212.0.200 busybox sleep 1d
 docker run -d --name visitor --network front --ip 10.210.0.99 busybox sleep 1d
@@ -46,7 +48,7 @@ docker run -d --name visitor --network front --ip 10.210.0.99 busybox sleep 1d
 // estateLines29 are for engines that say which container an address is for.
 const estateLines29 = `
 docker run -d --restart always --name more1 --network front busybox sleep 1d
-docker run -d --restart always --name more2 --network front busybox sleep 1d
+docker run -d --restart always --name more2 --network front -P redis
 docker run -d --restart always --name more3 --network closed busybox sleep 1d
 `
 
