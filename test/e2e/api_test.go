@@ -94,8 +94,10 @@ type inhabitant struct {
 		Pid     int // in the host's process namespace
 	}
 	HostConfig struct {
-		PortBindings map[string][]struct{ HostPort string }
+		PortBindings    map[string][]struct{ HostPort string }
+		PublishAllPorts bool
 	}
+	Config          struct{ ExposedPorts map[string]struct{} }
 	NetworkSettings struct {
 		SandboxKey string
 		Networks   map[string]attachment

@@ -103,10 +103,26 @@ func (c inhabitant) lines(a attachment) []string {
 	}
 	for port, bindings := range c.HostConfig.PortBindings {
 		for _, b := range bindings {
-			lines = append(lines, fmt.Sprintf("published 0.0.0.0:%s->%s of endpoint %s", b.HostPort, port, a.EndpointID))
+			lines = append(lines, publishedLine(b.HostPort, port, a.EndpointID))
+		}
+	}
+	if c.HostConfig.PublishAllPorts {
+		for port := range c.Config.ExposedPorts {
+			lines = append(lines, publishedLine(chosen, port, a.EndpointID))
 		}
 	}
 	return lines
+}
+
+// chosen stands for the host ports of -P: those from where the kernel's local range
+// begins.
+const (
+	chosen      = "chosen"
+	firstChosen = 32768
+)
+
+func publishedLine(hostPort, port, endpoint string) string {
+	return fmt.Sprintf("published 0.0.0.0:%s->%s of endpoint %s", hostPort, port, endpoint)
 }
 
 func endpointLine(id, network, address, mac string) string {
@@ -121,6 +137,14 @@ func (h *host) recorded() ([]string, error) {
 	}
 	var lines []string
 	for key, value := range pairs {
+		if rest, ok := strings.CutPrefix(key, "v1/local/ports/"); ok {
+			// What a container had is remembered, while its network lives.
+			network, _, _ := strings.Cut(rest, "/")
+			if pairs["v1/local/networks/"+network] == nil {
+				lines = append(lines, "ports of network "+network)
+			}
+			continue
+		}
 		more, err := recordLines(key, value)
 		if err != nil {
 			return nil, fmt.Errorf("record %s: %w", key, err)
@@ -157,7 +181,11 @@ func recordLines(key string, value []byte) ([]string, error) {
 		ep := r.Endpoint
 		lines := []string{endpointLine(string(ep.ID), string(ep.Network), ep.Address.Addr().String(), ep.MAC.String())}
 		for _, b := range ep.Published {
-			lines = append(lines, fmt.Sprintf("published %s of endpoint %s", b, ep.ID))
+			line := fmt.Sprintf("published %s of endpoint %s", b, ep.ID)
+			if b.HostPort >= firstChosen {
+				line = strings.Replace(line, fmt.Sprintf(":%d->", b.HostPort), ":"+chosen+"->", 1)
+			}
+			lines = append(lines, line)
 		}
 		return lines, nil
 	case r.Network != nil:

@@ -197,3 +197,36 @@ func (h *host) assertPublishedIs(want []publishedPort, when string, after func()
 		h.Errorf("%s: published are\n%v\nwant\n%v", when, got, want)
 	}
 }
+
+// The engine publishes through the network that is the container's gateway, which
+// changes as networks come and go.
+func TestPublish_portsFollowTheGateway(t *testing.T) {
+	each(t, func(h *host) {
+		for _, name := range []string{"aaa", "mmm", "zzz"} {
+			h.run("docker network create -d ournet " + name)
+		}
+		h.run("docker network create own")
+		published := h.Address().String() + ":8083"
+		answers := func(when string) {
+			h.Helper()
+			for _, protocol := range []string{"tcp", "udp"} {
+				h.calledFromOutside(protocol, published)
+				h.called(h.Machine, protocol, "127.0.0.1:8083")
+			}
+			if list := h.published("docker ournet ports"); len(list) != 2 {
+				h.Errorf("%s: published are %v, want two ports", when, list)
+			}
+		}
+		h.run("docker run -d --name server --network mmm -p 8083:6379 -p 8083:6379/udp redis")
+		answers("at first")
+		for _, step := range []string{"connect zzz", "connect aaa", "disconnect mmm", "connect mmm", "disconnect aaa", "disconnect zzz"} {
+			h.run("docker network " + step + " server")
+			answers("after " + step)
+		}
+		h.run("docker run -d --name plain --network own -p 8084:6379 redis")
+		h.run("docker network connect mmm plain")
+		h.calledFromOutside("tcp", h.Address().String()+":8084")
+		h.run("docker network disconnect own plain")
+		h.calledFromOutside("tcp", h.Address().String()+":8084")
+	})
+}
