@@ -32,6 +32,9 @@ var (
 	errAlone  = errors.New("it knows no leader")
 )
 
+// errRolledBack marks what Consul says that it did not do.
+var errRolledBack = errors.New("rolled back")
+
 // denied says that Consul refused us, and why.
 func (v *servers) denied(why error) error {
 	return fmt.Errorf("consul refuses the ACL token (%w): %w: set kv.tokenfile or CONSUL_HTTP_TOKEN to a token that may "+
@@ -108,9 +111,18 @@ func isNetwork(err error) bool {
 	return errors.Is(err, errSilent) || errors.As(err, &netErr) || strings.Contains(err.Error(), "EOF")
 }
 
-// maybeDone reports whether a write that failed so may have been done.
+// maybeDone reports whether a write that failed so may have been done: unless it was
+// never sent, or Consul says that it was not.
 func maybeDone(err error) bool {
-	return err != nil && !isUnsent(err) && !neverDone(err.Error())
+	if err == nil || isUnsent(err) || neverDone(err.Error()) {
+		return false
+	}
+	for _, said := range []error{errRolledBack, store.ErrDenied, store.ErrTooLarge, ErrCertificate} {
+		if errors.Is(err, said) {
+			return false
+		}
+	}
+	return true
 }
 
 // isUnsent reports whether the request certainly never reached a server.

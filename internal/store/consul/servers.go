@@ -108,7 +108,7 @@ func (v *servers) ask(ctx context.Context, when int, f asking) error {
 			if away && ctx.Err() == nil {
 				v.fail(s, last)
 			}
-			if when == once && (away || ctx.Err() != nil) && maybeDone(last) {
+			if when == once && maybeDone(last) {
 				last = fmt.Errorf("%w: %w", store.ErrUncertain, last)
 				return v.ended(ctx, last)
 			}

@@ -185,7 +185,7 @@ func (s *Store) find(ctx context.Context, t txn) (store.Index, bool) {
 // (agent/consul/state/txn.go and kvs.go, and preCheck of agent/consul/txn_endpoint.go).
 func (v *servers) refused(reasons consulapi.TxnErrors) error {
 	if len(reasons) == 0 {
-		return errors.New("consul rolled the transaction back and does not say why")
+		return fmt.Errorf("consul: %w, and it does not say why", errRolledBack)
 	}
 	// One reason is enough to undo all, and to be told.
 	what := errors.New(strings.TrimSpace(reasons[0].What))
@@ -193,11 +193,11 @@ func (v *servers) refused(reasons consulapi.TxnErrors) error {
 	case isDenied(text):
 		return v.denied(what)
 	case strings.Contains(text, "invalid session"):
-		return fmt.Errorf("%w: %w", store.ErrLeaseLost, what)
+		return fmt.Errorf("%w: %w: %w", store.ErrLeaseLost, errRolledBack, what)
 	case containsAny(text, "index is stale", "failed index check", "failed to check index", `" exists`, "already held"):
-		return fmt.Errorf("%w: %w", store.ErrConflict, what)
+		return fmt.Errorf("%w: %w: %w", store.ErrConflict, errRolledBack, what)
 	}
-	return what
+	return fmt.Errorf("%w: %w", errRolledBack, what)
 }
 
 func containsAny(s string, parts ...string) bool {
