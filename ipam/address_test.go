@@ -109,6 +109,29 @@ func TestRequestAddress_64BitRange(t *testing.T) {
 	w.wantLease(any4(id), "fd00:0:0:80::2")
 }
 
+// The gateway is not bounded by the range, and the range may be all of the subnet or
+// end where 64 bits end.
+func TestRequestAddress_everyFormOf64BitRange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, subnet := range []string{"fd2e::/64", "fd2e::/56"} {
+		for ipRange, want := range map[string]string{
+			"":                              "fd2e::2",
+			"fd2e::/64":                     "fd2e::2",
+			"fd2e::ffff:ffff:ffff:fff0/127": "fd2e::ffff:ffff:ffff:fff0",
+			"fd2e::ffff:ffff:ffff:ffff/128": "fd2e::ffff:ffff:ffff:ffff",
+			"fd2e::8000:0:0:0/65":           "fd2e::8000:0:0:0",
+		} {
+			for _, gw := range []string{"", "fd2e::1"} {
+				id := w.unboundPool(subnet, ipRange)
+				w.wantLease(gateway(id, gw), "fd2e::1")
+				w.wantLease(any4(id), want)
+				w.releasePool(id)
+			}
+		}
+	}
+}
+
 func TestRequestAddress_static(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
