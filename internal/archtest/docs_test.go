@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"go/ast"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -83,6 +84,43 @@ func TestDocs_linksLeadSomewhere(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// What docs/moby-tests.md names as ours is there. The first column has moby's names.
+func TestDocs_mobyTestsNamesTestsThatExist(t *testing.T) {
+	t.Parallel()
+	ours := make(map[string]bool)
+	for _, s := range sources(t) {
+		for _, decl := range s.file.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasSuffix(s.path, "_test.go") {
+				ours[f.Name.Name] = true
+			}
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(readFile(t, "docs/moby-tests.md")) {
+		columns := strings.Split(line, " | ")
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		rows++
+		if len(columns) != 3 || !slices.Contains([]string{"yes", "partly", "no"}, columns[1]) {
+			t.Errorf("docs/moby-tests.md: want three columns, the second yes, partly or no: %s", line)
+			continue
+		}
+		named := regexp.MustCompile("`(Test[^`]*)`").FindAllStringSubmatch(columns[2], -1)
+		if len(named) == 0 && columns[1] != "no" {
+			t.Errorf("docs/moby-tests.md names no test of ours: %s", line)
+		}
+		for _, m := range named {
+			if !ours[m[1]] {
+				t.Errorf("docs/moby-tests.md names %s, which does not exist", m[1])
+			}
+		}
+	}
+	if rows == 0 {
+		t.Error("docs/moby-tests.md has no table")
 	}
 }
 
