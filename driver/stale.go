@@ -34,36 +34,58 @@ func (r *Registry) yieldPorts(ctx context.Context, network NetworkID, id Endpoin
 	ep, _ := r.Endpoint(network, id)
 	patience, cancel := context.WithTimeout(ctx, staleWait)
 	defer cancel()
-	for _, a := range r.All() {
-		p, ok := r.drivers[a.Network.Options.Type].(Prober)
-		if !ok {
+	for _, other := range r.publishers() {
+		if other.ID == id {
 			continue
 		}
-		for _, other := range a.Endpoints {
-			if other.ID == id {
-				continue
-			}
-			may, must := collide(other.Published, bindings)
-			if sameOwner(ep, other) && len(bindings) > 0 && len(other.Published) > 0 {
-				may, must = true, true
-			}
-			if !may {
-				continue
-			}
-			gone, err := isGone(patience, p, other, must)
-			if err != nil {
-				return err
-			}
-			if !gone {
-				continue // Publish says whose the port is
-			}
-			r.log.WithField("endpoint", other.ID.Short()).Warn("published ports taken back: the endpoint's interface is gone")
-			if err := r.Leave(ctx, other.Network, other.ID); err != nil {
-				return err
-			}
+		may, must := collide(other.Published, bindings)
+		if sameOwner(ep, other.Endpoint) && len(bindings) > 0 {
+			may, must = true, true
+		}
+		if !may {
+			continue
+		}
+		gone, err := isGone(patience, other.prober, other.Endpoint, must)
+		if err != nil {
+			return err
+		}
+		if !gone {
+			continue // Publish says whose the port is
+		}
+		r.log.WithField("endpoint", other.ID.Short()).Warn("published ports taken back: the endpoint's interface is gone")
+		if err := r.Leave(ctx, other.Network, other.ID); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// publisher is an endpoint with published ports, and who can tell whether it still has
+// its interface.
+type publisher struct {
+	Endpoint
+
+	prober Prober
+}
+
+// publishers returns those, without a copy of all the others: every verb that
+// publishes asks.
+func (r *Registry) publishers() []publisher {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all []publisher
+	for _, entry := range r.networks {
+		p, ok := r.drivers[entry.network.Options.Type].(Prober)
+		if !ok || entry.pending {
+			continue
+		}
+		for _, ep := range entry.endpoints {
+			if len(ep.Published) > 0 {
+				all = append(all, publisher{ep, p})
+			}
+		}
+	}
+	return all
 }
 
 // sameOwner reports whether two endpoints are of the same container.

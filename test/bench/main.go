@@ -27,6 +27,8 @@ type settings struct {
 	rounds    int
 	endpoints int // for the plugin's memory
 	streams   int // for the throughput
+	scale     int // endpoints of the full host; 0 for none
+	onlyScale bool
 	folder    string
 	page      string
 }
@@ -56,13 +58,16 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&set.rounds, "rounds", 16, "how often each command is measured on each network")
 	flags.IntVar(&set.endpoints, "endpoints", 100, "how many endpoints the plugin's memory is measured with; 0 for none")
 	flags.IntVar(&set.streams, "streams", 3, "how often the throughput is measured; 0 for never")
+	flags.IntVar(&set.scale, "scale", 1000, "how many endpoints the full host has; 0 for no full host")
+	flags.BoolVar(&set.onlyScale, "only-scale", false, "measure the full host alone")
 	flags.StringVar(&set.folder, "out", filepath.Join(build, "bench"), "`folder` for results.json and results.md")
 	flags.StringVar(&set.page, "page", "", "`file` that gets a copy of results.md")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}
-	if set.rounds < 1 || set.endpoints < 0 || set.streams < 0 {
-		return settings{}, fmt.Errorf("rounds=%d, endpoints=%d, streams=%d: want at least 1, 0, 0", set.rounds, set.endpoints, set.streams)
+	if set.rounds < 1 || set.endpoints < 0 || set.streams < 0 || set.scale < 0 {
+		return settings{}, fmt.Errorf("rounds=%d, endpoints=%d, streams=%d, scale=%d: want at least 1, 0, 0, 0",
+			set.rounds, set.endpoints, set.streams, set.scale)
 	}
 	for e := range strings.SplitSeq(*engines, ",") {
 		set.engines = append(set.engines, lab.Engine(e))
@@ -78,6 +83,9 @@ func bench(ctx context.Context, set settings) error {
 	}
 	all := results{Machine: on, Rounds: set.rounds}
 	for _, e := range set.engines {
+		if set.onlyScale {
+			break
+		}
 		r, err := benchEngine(ctx, set, e)
 		if err != nil {
 			return fmt.Errorf("engine %s: %w", e, err)
@@ -88,7 +96,29 @@ func bench(ctx context.Context, set settings) error {
 			return err
 		}
 	}
+	if err := all.addScale(ctx, set); err != nil {
+		return err
+	}
 	fmt.Print(all.markdown())
+	return nil
+}
+
+// addScale measures full hosts of the newest engine, with each firewall backend that
+// it has.
+func (r *results) addScale(ctx context.Context, set settings) error {
+	if set.scale == 0 {
+		return nil
+	}
+	for _, e := range []lab.Engine{lab.Engine29, lab.Engine29NFT} {
+		s, err := measureScale(ctx, set, e)
+		if err != nil {
+			return fmt.Errorf("engine %s: full host: %w", e, err)
+		}
+		r.Scale = append(r.Scale, s)
+		if err := r.write(set.folder, set.page); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

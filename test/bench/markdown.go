@@ -22,6 +22,7 @@ func (r results) markdown() string {
 		e.writeMemory(&b)
 		e.writeThroughput(&b)
 	}
+	writeScale(&b, r.Scale)
 	return b.String()
 }
 
@@ -100,4 +101,20 @@ func (e engineResults) writeThroughput(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### TCP between two containers\n\n%d streams of %s s on each: %s %.1f Gbit/s (%.1f to %.1f), %s %.1f (%.1f to %.1f); "+
 		"ratio of the medians **%.2f** (%.2f to %.2f); above 1 is faster.\n", len(x), streamSeconds,
 		base, median(x), slices.Min(x), slices.Max(x), ours, median(y), slices.Min(y), slices.Max(y), r.Ratio, r.Low, r.High)
+}
+
+func writeScale(b *strings.Builder, all []scale) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## A full host\n\nStart of one more container by the API, in milliseconds, on an empty host and on one with %d endpoints "+
+		"of the same driver on %d networks: medians of %d, and their ratio with its 95 %% confidence interval; 1 means that it does not grow.\n\n",
+		all[0].Endpoints, all[0].Networks, len(all[0].Steps[0].Full))
+	fmt.Fprintf(b, "| engine | network | | empty | full | ratio |\n|---|---|---|---|---|---|\n")
+	for _, s := range all {
+		for _, step := range s.Steps {
+			fmt.Fprintf(b, "| %s | %s | %s | %.0f | %.0f | **%.2f** (%.2f to %.2f) |\n", s.Engine, step.Variant, step.Step,
+				median(step.Empty), median(step.Full), step.Ratio.Ratio, step.Ratio.Low, step.Ratio.High)
+		}
+	}
 }

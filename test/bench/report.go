@@ -12,6 +12,7 @@ type results struct {
 	Machine machine         `json:"machine"`
 	Rounds  int             `json:"rounds"`
 	Engines []engineResults `json:"engines"`
+	Scale   []scale         `json:"scale"`
 }
 
 // engineResults is all that was measured with one engine.

@@ -45,15 +45,24 @@ type verbTimes struct {
 }
 
 // verbs asks the plugin how long its verbs took since it was started.
-func (h *host) verbs() (map[string]verbTimes, error) {
+func (h *host) verbs() (verbs map[string]verbTimes, err error) {
+	err = h.askPlugin(admin.StatsPath, &verbs)
+	return verbs, err
+}
+
+// repairs asks the plugin what it has put right since it was started.
+func (h *host) repairs() (repairs map[string]int, err error) {
+	err = h.askPlugin(admin.RepairsPath, &repairs)
+	return repairs, err
+}
+
+func (h *host) askPlugin(path string, value any) error {
 	first, err := h.FirstPID()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	socket := filepath.Join("/proc", strconv.Itoa(first), "root/run/docker/plugins/ournet.sock")
-	var verbs map[string]verbTimes
-	err = call(h.ctx, socket, http.MethodGet, admin.StatsPath, &verbs)
-	return verbs, err
+	return call(h.ctx, socket, http.MethodGet, path, value)
 }
 
 func call(ctx context.Context, socket, method, path string, value any) error {

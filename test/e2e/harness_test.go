@@ -198,7 +198,12 @@ func eachOf(t *testing.T, engines []lab.Engine, test func(h *host)) {
 // end with a host which is not as it was.
 func eachFresh(t *testing.T, test func(h *host)) {
 	t.Helper()
-	for _, engine := range lab.Engines() {
+	eachFreshOf(t, lab.Engines(), test)
+}
+
+func eachFreshOf(t *testing.T, engines []lab.Engine, test func(h *host)) {
+	t.Helper()
+	for _, engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
 			l, err := newLab(t.Context(), engine)
