@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -99,13 +100,21 @@ func (b *bed) docker(ctx context.Context, args ...string) error {
 	return err
 }
 
+// unchecked is an ournet network whose containers may send with any address: it shows
+// what the check of that costs.
+func unchecked() variant {
+	return variant{"ournet, no check of sources", "bench-unchecked", []string{
+		"-d", "ournet", "--ipam-driver", "ournet", "-o", driver.OptSpoofCheck + "=false",
+	}}
+}
+
 // makeNetworks makes the network of each variant and returns what removes them.
-func (b *bed) makeNetworks(ctx context.Context) (remove func() error, err error) {
+func (b *bed) makeNetworks(ctx context.Context, all []variant) (remove func() error, err error) {
 	var names []string
 	remove = func() error {
 		return b.docker(context.WithoutCancel(ctx), append([]string{"network", "rm"}, names...)...)
 	}
-	for _, v := range made() {
+	for _, v := range all {
 		if err := b.docker(ctx, append(append([]string{"network", "create"}, v.create...), v.network)...); err != nil {
 			return nil, err
 		}

@@ -130,7 +130,7 @@ func connect(ctx context.Context, b *bed, v variant) ([]step, error) {
 
 // measureLatency takes all actions on all variants, rounds times.
 func measureLatency(ctx context.Context, b *bed, what []action, on []variant, rounds int) (found *samples, err error) {
-	remove, err := b.makeNetworks(ctx)
+	remove, err := b.makeNetworks(ctx, made())
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/ournet/ournet/test/lab"
@@ -23,13 +24,13 @@ type throughput struct {
 // same network. iperf3 is the machine's own, run in the containers' network
 // namespaces, so that no image needs its libraries.
 func measureThroughput(ctx context.Context, b *bed, rounds int) (t throughput, err error) {
-	remove, err := b.makeNetworks(ctx)
+	pairs := slices.Concat(made()[:2], []variant{unchecked()})
+	remove, err := b.makeNetworks(ctx, pairs)
 	if err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	t.Values = make(map[string][]float64)
-	pairs := made()[:2]
 	for _, v := range pairs {
 		for _, end := range []string{"from", "to"} {
 			dismiss, err := b.start(ctx, v.network+"-"+end, "--network", v.network)
