@@ -50,10 +50,11 @@ type forward struct {
 	chain  string
 	binDir string
 	tables map[string]*iptables.IPTables // by program, as they are needed
+	legacy *legacy
 }
 
 func newForward(chain, binDir string) *forward {
-	return &forward{chain: chain, binDir: binDir, tables: make(map[string]*iptables.IPTables)}
+	return &forward{chain: chain, binDir: binDir, tables: make(map[string]*iptables.IPTables), legacy: newLegacy()}
 }
 
 // ensure puts our chain and the jump to it where a FORWARD chain is, and returns
@@ -78,6 +79,7 @@ func (f *forward) ensure() ([]string, error) {
 			errs = append(errs, fmt.Errorf("set %s chain %s: %w", w.program, f.chain, err))
 		}
 	}
+	f.legacy.leave()
 	return changed, errors.Join(errs...)
 }
 

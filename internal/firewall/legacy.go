@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +12,16 @@ import (
 // legacy notices changes of iptables-legacy's filter tables without running its
 // programs, which take milliseconds and a lock.
 type legacy struct {
-	seen map[string]fingerprint // by program
+	mu sync.Mutex // guards left and told
+	// left is how each table was when we last saw to it, by program. To compare with
+	// that, and not with the last look, finds what was undone between two looks.
+	left map[string]fingerprint
+	// told is what was reported since then.
+	told map[string]fingerprint
+}
+
+func newLegacy() *legacy {
+	return &legacy{left: make(map[string]fingerprint), told: make(map[string]fingerprint)}
 }
 
 // fingerprint is struct ipt_getinfo and struct ip6t_getinfo: the size of a table, how
@@ -30,24 +40,45 @@ type fingerprint struct {
 // getInfo is IPT_SO_GET_INFO and IP6T_SO_GET_INFO (linux/netfilter_ipv4/ip_tables.h).
 const getInfo = 64
 
-// changed returns the programs whose table is not as it was when it was asked last.
-// The first answer is what others are compared with.
+// changed returns the programs whose table is not as we left it, each change once.
 func (l *legacy) changed() []string {
+	now := fingerprints()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var programs []string
+	for _, w := range worlds() {
+		f, ok := now[w.program]
+		if told, again := l.told[w.program]; !ok || f == l.left[w.program] || again && f == told {
+			continue
+		}
+		l.told[w.program] = f
+		programs = append(programs, w.program)
+	}
+	return programs
+}
+
+// leave remembers the tables as they are, now that they are right.
+func (l *legacy) leave() {
+	now := fingerprints()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = now
+	clear(l.told)
+}
+
+// fingerprints returns those of all legacy tables that can be asked, by program. One
+// that cannot went away between two questions, and the next sweep sees to it.
+func fingerprints() map[string]fingerprint {
+	all := make(map[string]fingerprint)
 	for _, w := range worlds() {
 		if !w.legacy {
 			continue
 		}
-		now, err := w.fingerprint()
-		if err != nil {
-			continue // it went away between two looks; the next sweep sees to it
+		if f, err := w.fingerprint(); err == nil {
+			all[w.program] = f
 		}
-		if before, ok := l.seen[w.program]; ok && before != now {
-			programs = append(programs, w.program)
-		}
-		l.seen[w.program] = now
 	}
-	return programs
+	return all
 }
 
 // fingerprint returns the zero value if the table is not in use: the kernel would make

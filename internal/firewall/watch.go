@@ -46,7 +46,7 @@ func (t *Table) Watch(ctx context.Context, heard func(by string)) error {
 	})
 	w := watcher{
 		table: t.name, chain: t.forward.chain, self: strings.TrimSpace(string(self)), heard: heard,
-		legacy: &legacy{seen: make(map[string]fingerprint)},
+		legacy: t.forward.legacy,
 	}
 	err = w.receive(ctx, conn)
 	if stop() {

@@ -95,6 +95,21 @@ func TestWatch_tellsWhoChangedWhatWeKeep(t *testing.T) {
 	}
 }
 
+// What is broken again before the watch has looked at the repair is heard as well.
+func TestWatch_hearsOfTheSameHarmTwice(t *testing.T) {
+	t.Parallel()
+	w := watch(t, "iptables-legacy")
+	for i := range 5 {
+		w.ns.Exec(t, "/usr/sbin/iptables-legacy", "-F")
+		select {
+		case <-w.heard:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("flush %d was not heard", i)
+		}
+		mustSet(t, w.table)
+	}
+}
+
 // Neither what we do ourselves nor what the engine does with each container is a
 // reason to compare everything.
 func TestWatch_isSilentAboutTheRest(t *testing.T) {
