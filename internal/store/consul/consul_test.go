@@ -61,11 +61,16 @@ func TestStore_meetsTheContractOfLeases(t *testing.T) {
 	token := c.Token(t, "ournet", policy)
 	storetest.RunLeases(t, func(t *testing.T) storetest.LeaseStore {
 		t.Helper()
-		cfg := settings(c)
-		cfg.Token = token
-		cfg.HTTPS, cfg.CAFile, cfg.CertFile, cfg.KeyFile = true, c.CAFile, c.CertFile, c.KeyFile
-		return openStore(t, cfg)
+		return openStore(t, secured(c, token))
 	})
+}
+
+// secured are the settings for a cluster with TLS and ACLs.
+func secured(c *consultest.Cluster, token string) consul.Config {
+	cfg := settings(c)
+	cfg.Token = token
+	cfg.HTTPS, cfg.CAFile, cfg.CertFile, cfg.KeyFile = true, c.CAFile, c.CertFile, c.KeyFile
+	return cfg
 }
 
 // policy is what ournet's token has to allow: docs/adr/0013-consul.md.

@@ -213,7 +213,8 @@ func TestFailover_nothingAcknowledgedIsLost(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			c := consultest.Start(t, 3, consultest.Options{})
+			c := consultest.Start(t, 3, consultest.Options{ACL: true, TLS: true})
+			cfg := quick(secured(c, c.Token(t, "ournet", policy)))
 			leader := c.Leader(t)
 			asked := leader
 			for _, s := range c.Servers {
@@ -221,7 +222,7 @@ func TestFailover_nothingAcknowledgedIsLost(t *testing.T) {
 					asked = s
 				}
 			}
-			s := openStore(t, behind(quick(settings(c)), asked))
+			s := openStore(t, behind(cfg, asked))
 			lease, err := s.Lease(within(t), store.LeaseOptions{Name: "host", TTL: 20 * time.Second, OnLoss: store.Remove})
 			if err != nil {
 				t.Fatal(err)
