@@ -8,7 +8,7 @@ import (
 )
 
 // packetCount is how many random packets the tests send: enough for every change;
-// a million by `go test ./dns -run Random -packets 1000000`.
+// a million by `go test ./dns -run randomPackets -packets 1000000`.
 var packetCount = flag.Int("packets", 50_000, "how many random packets to send")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,8 +1,8 @@
 package dns
 
 import (
+	"errors"
 	"net/netip"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -91,24 +91,32 @@ func (b *batch) receive(fd uintptr) error {
 		b.recv[i].hdr.Namelen = uint32(unsafe.Sizeof(b.senders[i]))
 	}
 	b.received, b.answers = 0, 0
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.recv[0])), //nolint:gosec // recvmmsg(2)
-		batchSize, unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return errno
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.recv[0])), //nolint:gosec // recvmmsg(2)
+			batchSize, unix.MSG_DONTWAIT, 0, 0)
+		if errno == 0 {
+			b.received = int(n)
+			return nil
+		}
+		if errno != unix.EINTR {
+			return errno
+		}
 	}
-	b.received = int(n)
-	return nil
 }
 
 // transmit sends the answers from the given one on, without waiting, and returns
 // how many went.
 func (b *batch) transmit(fd uintptr, from int) (int, error) {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.send[from])), //nolint:gosec // sendmmsg(2)
-		uintptr(b.answers-from), unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.send[from])), //nolint:gosec // sendmmsg(2)
+			uintptr(b.answers-from), unix.MSG_DONTWAIT, 0, 0)
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
 	}
-	return int(n), nil
 }
 
 // drained forgets where answers were, so that a batch that nobody uses keeps no
@@ -120,4 +128,4 @@ func (b *batch) drained() {
 }
 
 // wouldBlock reports whether the kernel has nothing, or no room, right now.
-func wouldBlock(err error) bool { return err == syscall.EAGAIN || err == syscall.EINTR } //nolint:errorlint // system calls return it bare
+func wouldBlock(err error) bool { return errors.Is(err, unix.EAGAIN) }

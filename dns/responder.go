@@ -82,15 +82,14 @@ func (r *Responder) Serve(ctx context.Context, key SandboxKey, sockets Sockets) 
 	group, ctx := errgroup.WithContext(ctx)
 	s := &service{responder: r, key: key, udp: sockets.UDP, tcp: sockets.TCP, dial: sockets.Dial}
 	s.forwarder = newForwarder(ctx, s)
-	group.Go(func() error {
-		<-ctx.Done()
-		// Closing is what ends the other two; what they hold is gone with them.
-		_, _ = s.udp.Close(), s.tcp.Close()
-		return nil
-	})
+	// Closing is what ends the two; what the sockets hold is gone with them. No
+	// goroutine waits for it: a host has a thousand sandboxes.
+	closeSockets := func() { _, _ = s.udp.Close(), s.tcp.Close() }
+	defer context.AfterFunc(ctx, closeSockets)()
 	group.Go(func() error { return s.serveUDP(ctx) })
 	group.Go(func() error { return s.serveTCP(ctx) })
 	err := group.Wait()
+	closeSockets() // also if ctx ended only now
 	s.forwarder.wait()
 	return err
 }
