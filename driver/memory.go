@@ -33,7 +33,7 @@ type portMemory struct {
 	mu      sync.Mutex // guards the fields below; taken before the registry's
 	last    uint64     // number of the last entry made
 	entries map[NetworkID]map[netip.Addr]memory
-	// owners counts the containers that remember a port.
+	// owners counts how often a port is remembered.
 	owners map[portNumber]int
 }
 
@@ -52,15 +52,30 @@ func newPortMemory() *portMemory {
 	return &portMemory{entries: make(map[NetworkID]map[netip.Addr]memory), owners: make(map[portNumber]int)}
 }
 
-// former returns what is remembered for an endpoint's next publishing.
-func (m *portMemory) former(ep Endpoint) Former {
+// former returns what is remembered for the next publishing of an endpoint: of its own
+// address, or of those of its siblings, which is the container's other networks, what
+// was published last. The engine moves a container's ports from one of its networks
+// to another when its gateway does.
+func (m *portMemory) former(ep Endpoint, siblings []Endpoint) Former {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var own []Binding
-	if addr, ok := owner(ep); ok {
-		own = m.entries[ep.Network][addr].ports
+	var (
+		latest memory
+		mine   [][]Binding
+	)
+	for _, e := range append([]Endpoint{ep}, siblings...) {
+		addr, ok := owner(e)
+		if !ok {
+			continue
+		}
+		entry := m.entries[e.Network][addr]
+		mine = append(mine, entry.ports)
+		if entry.number > latest.number {
+			latest = entry
+		}
 	}
-	return Former{Own: slices.Clone(own), Others: func(protocol Protocol, port uint16) bool {
+	own := slices.Concat(mine...)
+	return Former{Own: slices.Clone(latest.ports), Others: func(protocol Protocol, port uint16) bool {
 		n := portNumber{protocol, port}
 		m.mu.Lock()
 		defer m.mu.Unlock()

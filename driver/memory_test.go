@@ -75,6 +75,34 @@ func TestPublish_tellsWhatTheContainerAndOthersHad(t *testing.T) {
 	}
 }
 
+// The engine takes the ports back on one network before it publishes them on another.
+func TestPublish_portsMoveWithTheGateway(t *testing.T) {
+	t.Parallel()
+	k := newKernel()
+	r := openRegistry(t, memstore.New(), k)
+	for i := 1; i <= 2; i++ {
+		must(t, r.CreateNetwork(t.Context(), testNetwork(i)))
+	}
+	const sandbox = "/var/run/docker/netns/one"
+	first, second, stranger := testEndpoint(1, 1), testEndpoint(2, 2), testEndpoint(2, 3)
+	for _, ep := range []driver.Endpoint{first, second} {
+		_, err := r.CreateEndpoint(t.Context(), ep)
+		must(t, err)
+		_, err = r.Join(t.Context(), ep.Network, ep.ID, sandbox)
+		must(t, err)
+	}
+	must(t, r.Publish(t.Context(), first.Network, first.ID, web(40000)))
+	must(t, r.Unpublish(t.Context(), first.Network, first.ID))
+	must(t, r.Publish(t.Context(), second.Network, second.ID, web(40000)))
+	if own := k.former.Own; len(own) != 1 || own[0].HostPort != 40000 {
+		t.Errorf("on its other network the container had %v", own)
+	}
+	publish(t, r, stranger, web(40001))
+	if own := k.former.Own; len(own) > 0 || !k.former.Others(driver.TCP, 40000) {
+		t.Errorf("another container had %v", own)
+	}
+}
+
 func TestPublish_remembersTheLatestAndThoseInUse(t *testing.T) {
 	t.Parallel()
 	const size = 1024

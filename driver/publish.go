@@ -39,7 +39,7 @@ func (r *Registry) Publish(ctx context.Context, network NetworkID, id EndpointID
 		return nil
 	}
 	ep.Bindings = bindings
-	if ep.Published, err = p.Publish(ctx, n, ep, r.ports.former(ep)); err != nil {
+	if ep.Published, err = p.Publish(ctx, n, ep, r.ports.former(ep, r.siblings(ep))); err != nil {
 		return fmt.Errorf("publish ports: %w", err)
 	}
 	if err := r.writePublished(ctx, ep); err != nil {
@@ -86,6 +86,21 @@ func (r *Registry) writePublished(ctx context.Context, ep Endpoint) error {
 	}
 	done()
 	return nil
+}
+
+// siblings returns the endpoints that the same container has on other networks.
+func (r *Registry) siblings(ep Endpoint) []Endpoint {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var list []Endpoint
+	for _, entry := range r.networks {
+		for _, other := range entry.endpoints {
+			if other.ID != ep.ID && ep.SandboxKey != "" && other.SandboxKey == ep.SandboxKey {
+				list = append(list, other)
+			}
+		}
+	}
+	return list
 }
 
 // publishedAddrs returns the addresses on a network that have ports of the host now.

@@ -63,7 +63,7 @@ func publish(t *testing.T, r *driver.Registry, ep driver.Endpoint, bindings []dr
 	if _, err := r.CreateEndpoint(t.Context(), ep); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Join(t.Context(), ep.Network, ep.ID, "/var/run/docker/netns/"+ep.ID.Short()); err != nil {
+	if _, err := r.Join(t.Context(), ep.Network, ep.ID, "/var/run/docker/netns/"+string(ep.ID)); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Publish(t.Context(), ep.Network, ep.ID, bindings); err != nil {

@@ -30,12 +30,14 @@ type portMachine struct {
 	r    *driver.Registry
 	next int
 
+	addrs int
+
 	containers []*modelContainer
 }
 
 // modelContainer is a container that asks for the same ports at each start.
 type modelContainer struct {
-	addr    int
+	addr    netip.Prefix
 	wants   []driver.Binding
 	id      driver.EndpointID // "" when it does not run
 	had     []driver.Binding  // when it ran last
@@ -47,17 +49,20 @@ func TestPorts_stateMachine(t *testing.T) {
 	t.Parallel()
 	ns := netnstest.Enter(t)
 	ns.Exec(t, "sysctl", "-qw", "net.ipv4.ip_local_port_range=8000 8015")
+	m := &portMachine{t: t, ns: ns, kv: memstore.New(), n: testNetwork(1), addrs: 1}
+	m.n.Subnets[0].Pool = netip.MustParsePrefix("10.1.0.0/16")
+	m.open()
+	must(t, m.r.CreateNetwork(t.Context(), m.n))
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &portMachine{t: t, ns: ns, kv: memstore.New(), n: testNetwork(1)}
-		m.open()
-		must(t, m.r.CreateNetwork(t.Context(), m.n))
-		for i := range 4 {
-			c := &modelContainer{addr: i + 1}
+		m.containers = nil // those before have left their memories
+		for range 4 {
+			c := &modelContainer{addr: m.nextAddr()}
 			for range rapid.IntRange(1, 3).Draw(rt, "bindings") {
 				c.wants = append(c.wants, drawBinding(rt))
 			}
 			m.containers = append(m.containers, c)
 		}
+		defer m.stopAll()
 		rt.Repeat(map[string]func(*rapid.T){
 			"start":        m.start,
 			"start more":   m.start,
@@ -67,12 +72,26 @@ func TestPorts_stateMachine(t *testing.T) {
 			"":             m.check,
 			"publish same": m.repeat,
 		})
-		must(t, m.r.DeleteNetwork(t.Context(), m.n.ID))
-		m.close()
-		if held := m.h.ports.Held(); len(held) > 0 {
-			rt.Fatalf("held at the end: %v", held)
-		}
 	})
+	must(t, m.r.DeleteNetwork(t.Context(), m.n.ID))
+	if held := m.h.ports.Held(); len(held) > 0 {
+		t.Errorf("held at the end: %v", held)
+	}
+	m.close()
+}
+
+// nextAddr returns an address that no container had.
+func (m *portMachine) nextAddr() netip.Prefix {
+	m.addrs++
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(m.addrs >> 8), byte(m.addrs)}), 16)
+}
+
+func (m *portMachine) stopAll() {
+	for _, c := range m.containers {
+		if c.id != "" {
+			m.end(c)
+		}
+	}
 }
 
 func drawBinding(rt *rapid.T) driver.Binding {
@@ -130,7 +149,7 @@ func (m *portMachine) start(rt *rapid.T) {
 		rt.Skip("a port that it must have is taken, and to find that out takes a second")
 	}
 	m.next++
-	ep := testEndpoint(m.n, c.addr)
+	ep := driver.Endpoint{Network: m.n.ID, Address: c.addr}
 	ep.ID = driver.EndpointID(fmt.Sprintf("%011x%053d", m.next, 0))
 	_, err := m.r.CreateEndpoint(m.t.Context(), ep)
 	must(m.t, err)
@@ -199,6 +218,10 @@ func (m *portMachine) stop(rt *rapid.T) {
 	if c.id == "" {
 		rt.Skip("it does not run")
 	}
+	m.end(c)
+}
+
+func (m *portMachine) end(c *modelContainer) {
 	must(m.t, m.r.Leave(m.t.Context(), m.n.ID, c.id))
 	must(m.t, m.r.DeleteEndpoint(m.t.Context(), m.n.ID, c.id))
 	c.id, c.lostIts = "", false
