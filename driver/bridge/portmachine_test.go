@@ -96,7 +96,7 @@ func (m *portMachine) stopAll() {
 
 func drawBinding(rt *rapid.T) driver.Binding {
 	b := driver.Binding{
-		Protocol: rapid.SampledFrom([]driver.Protocol{driver.TCP, driver.UDP}).Draw(rt, "protocol"),
+		Protocol: rapid.SampledFrom([]driver.Protocol{driver.TCP, driver.UDP, driver.SCTP}).Draw(rt, "protocol"),
 		Port:     rapid.SampledFrom([]uint16{80, 81}).Draw(rt, "port"),
 		HostAddr: rapid.SampledFrom([]netip.Addr{{}, netip.IPv4Unspecified(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}).Draw(rt, "address"),
 	}
