@@ -75,6 +75,21 @@ func TestGateway_bridgeHasTheAddressesThatItsModesSay(t *testing.T) {
 	}
 }
 
+func TestGateway_inhibitedAddressIsTheUsersToGive(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "ournet")
+	n := testNetwork(1)
+	n.Options.InhibitIPv4 = true
+	must(t, h.EnsureNetwork(t.Context(), n))
+	h.ns.Exec(t, "ip", "address", "add", n.Subnets[0].Gateway.String(), "dev", "on-000000000001")
+	if repairs, err := h.Reconcile(t.Context(), []driver.Attached{{Network: n}}, nil); err != nil || len(repairs) > 0 {
+		t.Errorf("Reconcile = %q, %v; want that the user's address is left alone", repairs, err)
+	}
+	if got := h.ns.Exec(t, "ip", "address", "show", "dev", "on-000000000001"); !strings.Contains(got, "10.1.0.1/24") {
+		t.Errorf("the bridge has lost the user's address:\n%s", got)
+	}
+}
+
 func TestCheck_refusesModesThatTheNetworkCannotHave(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "ournet")

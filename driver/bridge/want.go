@@ -25,9 +25,11 @@ func wantBridge(n driver.Network, alias string) link.Bridge {
 		MTU:   n.Options.MTU,
 		Addrs: addrs,
 		// Not even a link-local address, if it is isolated.
-		IPv6:  n.HasIPv6() && n.Options.GatewayMode(true) != driver.GatewayIsolated,
-		Alias: alias,
-		Own:   n.Options.BridgeName == "",
+		IPv6: n.HasIPv6() && n.Options.GatewayMode(true) != driver.GatewayIsolated,
+
+		LeaveIPv4: n.Options.InhibitIPv4,
+		Alias:     alias,
+		Own:       n.Options.BridgeName == "",
 	}
 }
 

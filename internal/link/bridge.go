@@ -29,6 +29,9 @@ type Bridge struct {
 	// IPv6 says that the network has it. Without, the bridge's IPv6 is off, so
 	// that containers cannot reach the host by link-local addresses.
 	IPv6 bool
+	// LeaveIPv4 leaves IPv4 addresses alone that are not in Addrs: the user gives the
+	// bridge one, or gives it to another device.
+	LeaveIPv4 bool
 	// Alias marks the bridge as made by us. Its part up to the first colon is
 	// common to all of ours, and the whole is this network's own.
 	Alias string
@@ -161,7 +164,7 @@ func (h *Handle) adjustBridge(have Link, want Bridge, adopted bool) (changed boo
 		}
 		changed = true
 	}
-	moved, err := h.setAddrs(device, want.Addrs, adopted)
+	moved, err := h.setAddrs(device, want, adopted)
 	changed = changed || moved
 	if err != nil {
 		return changed, err
@@ -196,7 +199,7 @@ func (h *Handle) setBridgeIPv6(want Bridge, adopted bool) error {
 }
 
 // setAddrs adds the addresses that are missing and, unless keep, removes the others.
-func (h *Handle) setAddrs(device netlink.Link, want []netip.Prefix, keep bool) (changed bool, err error) {
+func (h *Handle) setAddrs(device netlink.Link, want Bridge, keep bool) (changed bool, err error) {
 	have, err := retry(func() ([]netlink.Addr, error) { return h.nl.AddrList(device, netlink.FAMILY_ALL) })
 	if err != nil {
 		return false, fmt.Errorf("list addresses: %w", err)
@@ -207,7 +210,7 @@ func (h *Handle) setAddrs(device netlink.Link, want []netip.Prefix, keep bool) (
 		if !ok || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		if keep || slices.Contains(want, p) {
+		if keep || want.LeaveIPv4 && p.Addr().Is4() || slices.Contains(want.Addrs, p) {
 			present = append(present, p)
 			continue
 		}
@@ -216,7 +219,7 @@ func (h *Handle) setAddrs(device netlink.Link, want []netip.Prefix, keep bool) (
 		}
 		changed = true
 	}
-	for _, p := range want {
+	for _, p := range want.Addrs {
 		if slices.Contains(present, p) {
 			continue
 		}

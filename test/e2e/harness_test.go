@@ -114,6 +114,7 @@ func warmUp(ctx context.Context, h *lab.Host) error {
 	for _, line := range []string{
 		"run --rm -p 1:1 " + lab.BusyboxImage + " true",
 		"network create --ipv6 --subnet fd00:99::/64 warm",
+		"run --rm --network warm -p 1:1 " + lab.BusyboxImage + " true",
 		"network rm warm",
 	} {
 		if _, err := h.Docker(ctx, strings.Fields(line)...); err != nil {

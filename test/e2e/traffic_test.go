@@ -45,6 +45,26 @@ func (h *host) seenOutside(container, protocol string) string {
 	return hostOf(h, h.docker("exec", container, "probe", "who", protocol, h.outside()))
 }
 
+// seenOutside6 is seenOutside by IPv6.
+func (h *host) seenOutside6(container, protocol string) string {
+	h.Helper()
+	return hostOf(h, h.docker("exec", container, "probe", "who", protocol, h.outside6()))
+}
+
+// outside6 is outside by IPv6.
+func (h *host) outside6() string {
+	return net.JoinHostPort(h.lab.Outside.Address6().String(), outsidePort)
+}
+
+// hears asserts that the server at address answers the container's call, or does not.
+func (h *host) hears(container, protocol, address string, want bool) {
+	h.Helper()
+	out, err := h.Docker(h.ctx, "exec", container, "probe", "who", "-timeout", "1s", protocol, address)
+	if (err == nil) != want {
+		h.Errorf("%s calls %s by %s: %s (%v), want an answer: %t", container, address, protocol, out, err, want)
+	}
+}
+
 // calledFromOutside returns the address that the server at address sees when the
 // outside calls it. The server may be about to start.
 func (h *host) calledFromOutside(protocol, address string) string {
@@ -91,16 +111,26 @@ func (h *host) ownSubnet() string {
 	return fmt.Sprintf("10.%d.0.0/24", 200+h.Address().As4()[3])
 }
 
+// ownSubnets returns further subnets, by number from 1 to 99, of IPv4 and IPv6.
+func (h *host) ownSubnets(number int) (v4, v6 string) {
+	n := 200 + h.Address().As4()[3]
+	return fmt.Sprintf("10.%d.%d.0/24", n, number), fmt.Sprintf("fd00:%d:%d::/64", n, number)
+}
+
 // routeFromOutside lets the outside send to a subnet through the host, as a router
 // with a static route would; it ends with the test.
 func (h *host) routeFromOutside(subnet string) {
 	h.Helper()
-	argv := []string{"ip", "route", "replace", subnet, "via", h.Address().String()}
+	via := h.Address().String()
+	if strings.Contains(subnet, ":") {
+		via = h.Address6().String()
+	}
+	argv := []string{"ip", "route", "replace", subnet, "via", via}
 	if _, err := h.lab.Outside.Exec(h.ctx, argv...); err != nil {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() {
-		if _, err := h.lab.Outside.Exec(context.WithoutCancel(h.ctx), "ip", "route", "delete", subnet, "via", h.Address().String()); err != nil {
+		if _, err := h.lab.Outside.Exec(context.WithoutCancel(h.ctx), "ip", "route", "delete", subnet, "via", via); err != nil {
 			h.Errorf("remove the route to %s: %v", subnet, err)
 		}
 	})
