@@ -215,6 +215,9 @@ type Endpoint struct {
 	Address     netip.Prefix
 	AddressIPv6 netip.Prefix
 	MAC         MAC
+	// InterfaceName is what the user wants the interface to be called in the
+	// container; "" leaves that to the network.
+	InterfaceName string `json:",omitempty"`
 	// Bindings are the ports that the user asked to publish.
 	Bindings []Binding `json:",omitempty"`
 	// Published are the ports as they are published now: HostAddr and HostPort
@@ -247,6 +250,8 @@ type Attachment struct {
 	SrcName string
 	// DstPrefix is the start of its name in the sandbox; the engine adds a number.
 	DstPrefix string
+	// DstName is its whole name there, where one was asked for.
+	DstName string
 	// Gateway and GatewayIPv6 are not valid where there is no default route.
 	Gateway     netip.Addr
 	GatewayIPv6 netip.Addr

@@ -45,6 +45,15 @@ func setInterfacePrefix(o *Options, value string) error {
 	return nil
 }
 
+// CheckInterfaceName reports why a container's interface cannot be called so.
+func CheckInterfaceName(name string) error {
+	if !validDevice(name, maxDevice) {
+		return fmt.Errorf("%w: interface name %q: a device name has 1 to %d characters, without blanks, %q, %q and %q",
+			ErrOption, name, maxDevice, "/", ":", "%")
+	}
+	return nil
+}
+
 // setTrusted reads the built-in bridge's form of a list. As there, empty names
 // between two colons do not matter.
 func setTrusted(o *Options, value string) error {

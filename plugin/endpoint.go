@@ -152,22 +152,34 @@ func (v *networkVerbs) endpointInfo(context.Context, *struct{}) (netapi.InfoResp
 	return netapi.InfoResponse{Value: map[string]string{}}, nil
 }
 
-func (v *networkVerbs) join(ctx context.Context, req *netapi.JoinRequest) (netapi.JoinResponse, error) {
+// joinResponse has the field that netapi's type lacks. Engines that do not know it
+// call the interface by the prefix.
+type joinResponse struct {
+	InterfaceName interfaceName
+	netapi.JoinResponse
+}
+
+type interfaceName struct {
+	netapi.InterfaceName
+
+	DstName string `json:",omitempty"`
+}
+
+func (v *networkVerbs) join(ctx context.Context, req *netapi.JoinRequest) (joinResponse, error) {
 	nid, eid, err := parseIDs(req.NetworkID, req.EndpointID)
 	if err != nil {
-		return netapi.JoinResponse{}, err
+		return joinResponse{}, err
 	}
 	if !filepath.IsAbs(req.SandboxKey) || filepath.Clean(req.SandboxKey) != req.SandboxKey {
-		return netapi.JoinResponse{}, fmt.Errorf("sandbox key %q is not the path of a network namespace", req.SandboxKey)
+		return joinResponse{}, fmt.Errorf("sandbox key %q is not the path of a network namespace", req.SandboxKey)
 	}
 	att, err := v.networks.Join(ctx, nid, eid, req.SandboxKey)
 	if err != nil {
-		return netapi.JoinResponse{}, err
+		return joinResponse{}, err
 	}
-	return netapi.JoinResponse{
-		InterfaceName: netapi.InterfaceName{SrcName: att.SrcName, DstPrefix: att.DstPrefix},
-		Gateway:       addrOrEmpty(att.Gateway),
-		GatewayIPv6:   addrOrEmpty(att.GatewayIPv6),
+	return joinResponse{
+		InterfaceName: interfaceName{netapi.InterfaceName{SrcName: att.SrcName, DstPrefix: att.DstPrefix}, att.DstName},
+		JoinResponse:  netapi.JoinResponse{Gateway: addrOrEmpty(att.Gateway), GatewayIPv6: addrOrEmpty(att.GatewayIPv6)},
 	}, nil
 }
 

@@ -11,6 +11,10 @@ import (
 	"github.com/ournet/ournet/driver"
 )
 
+// optInterfaceName is how a container's interface shall be called (moby
+// netlabel/labels.go, Ifname).
+const optInterfaceName = endpointOptions + "ifname"
+
 // createEndpointRequest is netapi's with raw options.
 type createEndpointRequest struct {
 	NetworkID  string
@@ -37,10 +41,27 @@ func parseEndpoint(req *createEndpointRequest) (driver.Endpoint, error) {
 	if ep.MAC, err = parseMAC(req.Interface.MacAddress); err != nil {
 		return driver.Endpoint{}, err
 	}
+	if ep.InterfaceName, err = parseInterfaceName(req.Options); err != nil {
+		return driver.Endpoint{}, err
+	}
 	if ep.Bindings, err = parsePortMap(req.Options); err != nil {
 		return driver.Endpoint{}, err
 	}
 	return ep, nil
+}
+
+// parseInterfaceName reads what `--driver-opt` says of the interface's name, if
+// anything.
+func parseInterfaceName(options map[string]json.RawMessage) (string, error) {
+	raw, ok := options[optInterfaceName]
+	if !ok {
+		return "", nil
+	}
+	var name string
+	if err := json.Unmarshal(raw, &name); err != nil {
+		return "", fmt.Errorf("%w: the value of %q is not a string", driver.ErrOption, optInterfaceName)
+	}
+	return name, driver.CheckInterfaceName(name)
 }
 
 // parseInterfaceAddr reads an address that may be absent.

@@ -320,7 +320,7 @@ func (k *fakeKernel) Join(_ context.Context, n driver.Network, ep driver.Endpoin
 		return driver.Attachment{}, k.fail
 	}
 	k.joined[ep.ID] = fmt.Sprint(ep.Addrs(), ep.MAC)
-	att := driver.Attachment{SrcName: "onv" + string(ep.ID[:11]), DstPrefix: "eth"}
+	att := driver.Attachment{SrcName: "onv" + string(ep.ID[:11]), DstPrefix: "eth", DstName: ep.InterfaceName}
 	if n.Internal {
 		return att, nil
 	}

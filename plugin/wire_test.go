@@ -238,6 +238,26 @@ func TestParsePortMap_readsEveryFormOfBinding(t *testing.T) {
 	}
 }
 
+func TestJoin_interfaceIsCalledAsTheEndpointsOptionSays(t *testing.T) {
+	t.Parallel()
+	s := populated(t)
+	other := strings.Repeat("7", 64)
+	const name = `"com.docker.network.endpoint.ifname":`
+	s.must(t, "/IpamDriver.RequestAddress", `{"PoolID":"ournet-host/10.9.0.0/24","Address":"10.9.0.7"}`)
+	for _, wrong := range []string{`"a/b"`, `""`, `7`, `"sixteen-bytes-xx"`} {
+		a := s.ask(t, "/NetworkDriver.CreateEndpoint", endpointBody(other, `"Address":"10.9.0.7/24"`, name+wrong))
+		if a.Status == http.StatusOK {
+			t.Errorf("CreateEndpoint with the name %s = %v, want an error", wrong, a)
+		}
+	}
+	s.must(t, "/NetworkDriver.CreateEndpoint", endpointBody(other, `"Address":"10.9.0.7/24"`, name+`"lan0"`))
+	body := fmt.Sprintf(`{"NetworkID":%q,"EndpointID":%q,"SandboxKey":"/var/run/docker/netns/7"}`, testNetwork, other)
+	want := `"InterfaceName":{"SrcName":"onv77777777777","DstPrefix":"eth","DstName":"lan0"}`
+	if got := s.must(t, "/NetworkDriver.Join", body); !strings.Contains(got, want) {
+		t.Errorf("Join = %s, want %s", got, want)
+	}
+}
+
 func TestJoin_replyHasOnlyTheGatewaysThatThereAre(t *testing.T) {
 	t.Parallel()
 	s := populated(t)

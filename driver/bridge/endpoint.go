@@ -38,7 +38,9 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 
 // attachment says what the engine needs to know of the endpoint's interface.
 func attachment(n driver.Network, ep driver.Endpoint) driver.Attachment {
-	att := driver.Attachment{SrcName: containerSide(ep.ID), DstPrefix: cmp.Or(n.Options.InterfacePrefix, dstPrefix)}
+	att := driver.Attachment{
+		SrcName: containerSide(ep.ID), DstPrefix: cmp.Or(n.Options.InterfacePrefix, dstPrefix), DstName: ep.InterfaceName,
+	}
 	if !n.OwnGateway() {
 		// The engine would set any gateway we named as the default route. With none
 		// it adds an interface on its docker_gwbridge, unless the network is internal

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/ournet/ournet/test/lab"
 )
 
 const optPrefix = "com.docker.network."
@@ -157,6 +159,42 @@ func TestOption_inhibitAndOtherGateway(t *testing.T) {
 		h.run("docker network create -d ournet --subnet " + v4 + " --aux-address DefaultGatewayIPv4=" + base + "254 elsewhere")
 		if out := h.run("docker run --rm --network elsewhere busybox ip route"); !strings.Contains(out, "default via "+base+"254 ") {
 			h.Errorf("the container has the routes\n%s", out)
+		}
+	})
+}
+
+// What an endpoint's own options say: the engine sets kernel settings of the interface,
+// and today's lets us say what it is called.
+func TestOption_ofOneAttachment(t *testing.T) {
+	each(t, func(h *host) {
+		v4, v6 := h.ownSubnets(7)
+		h.run("docker network create -d ournet --ipam-driver ournet --ipv6 --subnet " + v4 + " --subnet " + v6 + " dual")
+		h.run("docker run -d --name c1 busybox sleep 1d")
+		h.run("docker network connect --driver-opt com.docker.network.endpoint.ifname=lan0 --driver-opt some.other=1 dual c1")
+		links, name := h.run("docker exec c1 ip -o link"), " lan0@"
+		if h.Engine == lab.Engine2010 {
+			name = " eth1@" // it leaves us no word in that
+		}
+		if !strings.Contains(links, name) {
+			h.Errorf("the interfaces are\n%s\nwant %s", links, name)
+		}
+		h.refuses("docker network connect --driver-opt com.docker.network.endpoint.ifname=a/b dual "+h.run("docker run -d busybox sleep 1d"), "a/b")
+		if h.Engine == lab.Engine2010 {
+			return
+		}
+		// The engine gives the IPv6 address back as soon as we have joined.
+		const off = "driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1"
+		h.docker("run", "-d", "--name", "c2", "--network", "name=dual,"+off, "-p", "8098:6379", lab.ServerImage)
+		h.calledFromOutside("tcp", h.Address().String()+":8098")
+		h.hears("c1", "tcp", h.address("c2", "dual")+":6379", true)
+		if out := h.run("docker exec c2 ip -6 -o address show dev eth0"); out != "" {
+			h.Errorf("the container has %s", out)
+		}
+		h.run("docker restart -t 1 c2")
+		h.calledFromOutside("tcp", h.Address().String()+":8098")
+		address6 := strings.Replace(v6, "::/64", "::3", 1) // the next after the gateway's and c1's
+		if out := h.run("docker run --rm --network dual --ip6 " + address6 + " busybox ip -6 -o address"); !strings.Contains(out, address6) {
+			h.Errorf("its address goes to nobody else: %s", out)
 		}
 	})
 }
