@@ -16,7 +16,7 @@ const (
 	// are published on the host. Nothing else gets in.
 	GatewayNAT GatewayMode = "nat"
 	// GatewayUnprotected translates as well, but who sends to a container's own
-	// address from outside reaches every port.
+	// address reaches every port.
 	GatewayUnprotected GatewayMode = "nat-unprotected"
 	// GatewayRouted translates nothing: containers have addresses that others can
 	// route to, and publishing a port opens it there.

@@ -27,7 +27,7 @@ const (
 	mapSource6    = "source6"
 	setRouted4    = "routed4" // those whose containers are reached at their own address
 	setRouted6    = "routed6"
-	setUnprotect4 = "unprotected4" // those that everything from outside may enter
+	setUnprotect4 = "unprotected4" // those that everybody may enter
 	setUnprotect6 = "unprotected6"
 	setTrusted    = "trusted" // devices of the host, each with a bridge that trusts it
 	setOpen4      = "open4"   // ports of containers that are reached at their own address

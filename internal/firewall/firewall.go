@@ -67,8 +67,7 @@ type Gateway struct {
 	// Routed lets in, from everywhere, what is for an [Port.Open] port of a
 	// container, and pings.
 	Routed bool
-	// Unprotected lets in everything from outside, but nothing from other networks
-	// of this host.
+	// Unprotected lets in everything from everywhere but internal networks.
 	Unprotected bool
 }
 

@@ -78,7 +78,7 @@ func entryRules() []rule {
 			newRule(oif("", f.routed), f.isPing(), goTo(chainPass)),
 			newRule(oif("", f.routed), f.is(), f.toOpen(), goTo(chainPass)),
 			newRule(devicePair(setTrusted), f.is(), f.toOpen(), goTo(chainPass)),
-			newRule(oif("", f.unprotected), f.isShown(), iif("!=", setBridges), iif("!=", setEngine), goTo(chainPass)),
+			newRule(oif("", f.unprotected), f.isShown(), goTo(chainPass)),
 		)
 	}
 	// Not published: neither from outside, nor from other networks of ours or of the

@@ -59,7 +59,8 @@ func (h *host) outside6() string {
 // hears asserts that the server at address answers the container's call, or does not.
 func (h *host) hears(container, protocol, address string, want bool) {
 	h.Helper()
-	out, err := h.Docker(h.ctx, "exec", container, "probe", "who", "-timeout", "1s", protocol, address)
+	patience := map[bool]string{true: "10s", false: "1s"}[want]
+	out, err := h.Docker(h.ctx, "exec", container, "probe", "who", "-timeout", patience, protocol, address)
 	if (err == nil) != want {
 		h.Errorf("%s calls %s by %s: %s (%v), want an answer: %t", container, address, protocol, out, err, want)
 	}
