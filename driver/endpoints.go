@@ -134,6 +134,9 @@ func (r *Registry) clearEndpoint(ctx context.Context, d Driver, n Network, ep En
 	if ep.SandboxKey == "" {
 		return perr
 	}
+	if len(r.siblings(ep)) == 0 {
+		r.ports.endSandbox(ep.SandboxKey)
+	}
 	return errors.Join(perr, d.Leave(ctx, n, ep))
 }
 

@@ -35,6 +35,9 @@ type portMemory struct {
 	entries map[NetworkID]map[netip.Addr]memory
 	// owners counts how often a port is remembered.
 	owners map[portNumber]int
+	// sandboxes has what the container in a sandbox had published last, on whatever
+	// network.
+	sandboxes map[string][]Binding
 }
 
 type memory struct {
@@ -49,13 +52,15 @@ type portNumber struct {
 }
 
 func newPortMemory() *portMemory {
-	return &portMemory{entries: make(map[NetworkID]map[netip.Addr]memory), owners: make(map[portNumber]int)}
+	return &portMemory{
+		entries: make(map[NetworkID]map[netip.Addr]memory), owners: make(map[portNumber]int), sandboxes: make(map[string][]Binding),
+	}
 }
 
-// former returns what is remembered for the next publishing of an endpoint: of its own
-// address, or of those of its siblings, which is the container's other networks, what
-// was published last. The engine moves a container's ports from one of its networks
-// to another when its gateway does.
+// former returns what is remembered for the next publishing of an endpoint: of its
+// sandbox, or else of its own address or those of its siblings, which are the
+// container's on other networks, what was published last. The engine moves a
+// container's ports from one of its networks to another when its gateway does.
 func (m *portMemory) former(ep Endpoint, siblings []Endpoint) Former {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -73,6 +78,9 @@ func (m *portMemory) former(ep Endpoint, siblings []Endpoint) Former {
 		if entry.number > latest.number {
 			latest = entry
 		}
+	}
+	if ports, ok := m.sandboxes[ep.SandboxKey]; ok {
+		latest.ports = ports
 	}
 	own := slices.Concat(mine...)
 	return Former{Own: slices.Clone(latest.ports), Others: func(protocol Protocol, port uint16) bool {
@@ -111,7 +119,17 @@ func (m *portMemory) write(ep Endpoint, inUse func() map[netip.Addr]bool) (ops [
 			m.dropLocked(ep.Network, a)
 		}
 		m.enterLocked(ep.Network, addr, entry)
+		if ep.SandboxKey != "" {
+			m.sandboxes[ep.SandboxKey] = entry.ports
+		}
 	}, nil
+}
+
+// endSandbox forgets a sandbox that has no endpoint any more.
+func (m *portMemory) endSandbox(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.sandboxes, key)
 }
 
 // surplusLocked names the oldest entries of a network that have to go for one more.

@@ -97,6 +97,28 @@ func TestPublish_portsMoveWithTheGateway(t *testing.T) {
 	if own := k.former.Own; len(own) != 1 || own[0].HostPort != 40000 {
 		t.Errorf("on its other network the container had %v", own)
 	}
+	// Disconnected, it is gone before the engine publishes on another network.
+	third := testEndpoint(1, 4)
+	_, err := r.CreateEndpoint(t.Context(), third)
+	must(t, err)
+	_, err = r.Join(t.Context(), third.Network, third.ID, sandbox)
+	must(t, err)
+	must(t, r.DeleteEndpoint(t.Context(), first.Network, first.ID))
+	must(t, r.DeleteEndpoint(t.Context(), second.Network, second.ID))
+	must(t, r.Publish(t.Context(), third.Network, third.ID, web(40000)))
+	if own := k.former.Own; len(own) != 1 || own[0].HostPort != 40000 {
+		t.Errorf("after a disconnect the container had %v", own)
+	}
+	must(t, r.DeleteEndpoint(t.Context(), third.Network, third.ID))
+	// Who has the name of the sandbox next is another.
+	_, err = r.CreateEndpoint(t.Context(), testEndpoint(1, 5))
+	must(t, err)
+	_, err = r.Join(t.Context(), networkID(1), endpointID(5), sandbox)
+	must(t, err)
+	must(t, r.Publish(t.Context(), networkID(1), endpointID(5), web(40002)))
+	if own := k.former.Own; len(own) > 0 {
+		t.Errorf("the next container had %v", own)
+	}
 	publish(t, r, stranger, web(40001))
 	if own := k.former.Own; len(own) > 0 || !k.former.Others(driver.TCP, 40000) {
 		t.Errorf("another container had %v", own)
