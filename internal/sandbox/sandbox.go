@@ -63,6 +63,8 @@ type Sandboxes struct {
 	fs    hostfs.FS
 	opts  Options
 	turns turn.Turns
+	// mounts is the list of the host's mounts.
+	mounts string
 
 	mu   sync.Mutex // guards open
 	open map[string]*Sandbox
@@ -82,7 +84,9 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) *Sandboxes {
 	if opts.Interval == 0 {
 		opts.Interval = opts.Timeout / 3
 	}
-	return &Sandboxes{log: log, fs: fs, opts: opts, open: make(map[string]*Sandbox)}
+	return &Sandboxes{
+		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), open: make(map[string]*Sandbox),
+	}
 }
 
 // Ensure opens the sandbox at the key, a path of the host as the engine gives it,
