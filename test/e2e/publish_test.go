@@ -213,15 +213,28 @@ func TestPublish_portsFollowTheGateway(t *testing.T) {
 				h.calledFromOutside(protocol, published)
 				h.called(h.Machine, protocol, "127.0.0.1:8083")
 			}
-			if list := h.published("docker ournet ports"); len(list) != 2 {
+			list := h.published("docker ournet ports server")
+			if len(list) != 2 {
 				h.Errorf("%s: published are %v, want two ports", when, list)
 			}
 		}
+		hostPorts := func() (ports []int) {
+			for _, p := range h.published("docker ournet ports any") {
+				ports = append(ports, p.HostPort)
+			}
+			return ports
+		}
+		h.run("docker run -d --name any --network mmm -P redis")
+		before := hostPorts()
 		h.run("docker run -d --name server --network mmm -p 8083:6379 -p 8083:6379/udp redis")
 		answers("at first")
 		for _, step := range []string{"connect zzz", "connect aaa", "disconnect mmm", "connect mmm", "disconnect aaa", "disconnect zzz"} {
 			h.run("docker network " + step + " server")
 			answers("after " + step)
+			h.run("docker network " + step + " any")
+			if after := hostPorts(); !slices.Equal(before, after) {
+				h.Errorf("after %s a running container has the host ports %v, it had %v", step, after, before)
+			}
 		}
 		h.run("docker run -d --name plain --network own -p 8084:6379 redis")
 		h.run("docker network connect mmm plain")
