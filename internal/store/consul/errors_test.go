@@ -83,6 +83,8 @@ func TestErrors_wrongToken(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{ACL: true})
 	cfg := settings(c)
+	// To who may not read them there are no changes, so a wait takes its time to say.
+	cfg.Wait = time.Second
 	for name, token := range map[string]string{
 		"none":           "",
 		"unknown":        "deadbeef-0000-4000-8000-000000000002",
