@@ -95,7 +95,7 @@ func TestAttach_thatTheEngineFailsIsTakenBack(t *testing.T) {
 			docker network create -d ournet --ipam-driver ournet --subnet 192.168.124.0/24 outer
 			docker run -d --name client --cap-add NET_ADMIN --network inner busybox sleep 1d
 			docker exec client ip route add default via 192.168.123.1`)
-		before, records := h.state(), h.recordedNow()
+		before, records := h.settledState(), h.recordedNow()
 		h.refuses("docker network connect --ip 192.168.124.9 outer client", "failed to set gateway", "file exists")
 		h.attachedAre("outer")
 		if links := h.run("docker exec client ip -o link"); strings.Contains(links, "eth1") {

@@ -82,7 +82,7 @@ func TestDisconnect_endsTraffic(t *testing.T) {
 // Tutorial, step 16.
 func TestRemove_isRefusedWhileAttachedAndLeavesNothing(t *testing.T) {
 	eachIPAM(t, func(h *host, ipam string) {
-		clean := h.state()
+		clean := h.settledState()
 		h.run("docker network create -d ournet " + ipam + "--subnet 172.25.0.0/16 isolated_nw")
 		h.run("docker run -d --name=container2 busybox sleep 1d")
 		h.run("docker network connect isolated_nw container2")

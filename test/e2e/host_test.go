@@ -43,7 +43,7 @@ func newHost(t *testing.T, l *lab.Lab, lh *lab.Host) *host {
 // the host then has more or less than now.
 func (h *host) leaveClean() {
 	h.Helper()
-	before := h.state()
+	before := h.settledState()
 	h.Cleanup(func() {
 		// The test's own context is over.
 		h.ctx = context.WithoutCancel(h.ctx)

@@ -290,7 +290,7 @@ func (h *host) namedState() state {
 		}
 	}
 	names := strings.NewReplacer(pairs...)
-	s := h.state()
+	s := h.settledState()
 	for part, lines := range s {
 		for i, line := range lines {
 			lines[i] = sortElements(names.Replace(line))

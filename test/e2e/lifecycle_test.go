@@ -16,7 +16,7 @@ import (
 // is left.
 func TestLifecycle(t *testing.T) {
 	eachFromRegistry(t, func(h *host) {
-		clean := h.state()
+		clean := h.settledState()
 		for _, part := range []struct {
 			name string
 			do   func(h *host)

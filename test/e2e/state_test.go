@@ -1,9 +1,16 @@
 package e2e
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/ournet/ournet/test/lab"
 )
+
+// engineBridge matches a bridge of the engine's own driver.
+var engineBridge = regexp.MustCompile(`\b(docker0|docker_gwbridge|br-[0-9a-f]{12})\b`)
 
 // state is what a network leaves on a host when it is not removed properly:
 // lines by what they are about.
@@ -45,6 +52,45 @@ func (h *host) state() state {
 	}
 	s["nft"] = nftRules(s["nft"])
 	return s
+}
+
+// settledState returns the state once the plugin has seen which bridges the engine
+// has: it takes up to a second to follow one that has just come or gone.
+func (h *host) settledState() state {
+	h.Helper()
+	var s state
+	err := lab.Poll(h.ctx, "the plugin to see the engine's bridges", func() error {
+		s = h.state()
+		return s.unseenBridges()
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return s
+}
+
+// unseenBridges is an error if the plugin's set of the engine's bridges has others
+// than there are.
+func (s state) unseenBridges() error {
+	const head = "table inet ournet set engine"
+	if !slices.Contains(s["nft"], head) {
+		return nil
+	}
+	var known, there []string
+	for _, line := range s["nft"] {
+		if list, ok := strings.CutPrefix(line, head+": elements = "); ok {
+			known = engineBridge.FindAllString(list, -1)
+		}
+	}
+	for _, line := range s["links"] {
+		there = append(there, engineBridge.FindAllString(line, 1)...)
+	}
+	slices.Sort(known)
+	slices.Sort(there)
+	if !slices.Equal(known, there) {
+		return fmt.Errorf("it knows %v, there are %v", known, there)
+	}
+	return nil
 }
 
 // nftRules turns nft's listing, which is also that of iptables-nft, into a line per
