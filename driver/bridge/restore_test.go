@@ -50,3 +50,24 @@ func TestReconcile_interfaceThatWasDeletedIsMadeAgainInItsContainer(t *testing.T
 	}
 	ns.Run(t, func() error { return h.Leave(t.Context(), n, ep) })
 }
+
+// A name that was asked for with --driver-opt comes back as well.
+func TestReconcile_interfaceComesBackUnderTheNameThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	ns := netnstest.New(t)
+	h := newHostIn(t, ns)
+	n := testNetwork(1)
+	ns.Run(t, func() error { return h.EnsureNetwork(t.Context(), n) })
+	ep := testEndpoint(n, 1)
+	ep.InterfaceName = "wan0"
+	c := h.start(t, n, &ep)
+	ep.SandboxKey = c.Path()
+	ns.Exec(t, "ip", "link", "delete", "onv00000000e01")
+	ns.Run(t, func() error {
+		_, err := h.Reconcile(t.Context(), []driver.Attached{{Network: n, Endpoints: []driver.Endpoint{ep}}}, nil)
+		return err
+	})
+	if routes := c.Exec(t, "ip", "route", "show", "default"); routes != "default via 10.1.0.1 dev wan0 \n" {
+		t.Errorf("default route is %q, want it by wan0", routes)
+	}
+}

@@ -18,8 +18,10 @@ import (
 type Inside struct {
 	// Sandbox is the path of the network namespace on the host.
 	Sandbox string
-	// Prefix begins the interface's name; it gets the least number that is free, as
-	// it had when it was the only one that is missing.
+	// Name is the interface's name, if it is to have a certain one and that is free.
+	Name string
+	// Prefix begins its name otherwise; it gets the least number that is free, as it
+	// had when it was the only one that is missing.
 	Prefix string
 	// Addrs are its addresses with their prefix lengths.
 	Addrs []netip.Prefix
@@ -49,7 +51,7 @@ func (h *Handle) RestoreVeth(want Veth, in Inside) (done bool, err error) {
 	if err := inside.SetSocketTimeout(timeout); err != nil {
 		return false, fmt.Errorf("set netlink timeout: %w", err)
 	}
-	if want.Peer, err = freeName(inside, in.Prefix); err != nil {
+	if want.Peer, err = freeName(inside, in); err != nil {
 		return false, err
 	}
 	sandboxFD := nl.NewRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(sandbox.Fd()))) //nolint:gosec // a descriptor is small
@@ -85,7 +87,7 @@ func (h *Handle) openSandbox(path string) (*os.File, error) {
 	return f, nil
 }
 
-func freeName(inside *netlink.Handle, prefix string) (string, error) {
+func freeName(inside *netlink.Handle, in Inside) (string, error) {
 	list, err := retry(inside.LinkList)
 	if err != nil {
 		return "", fmt.Errorf("list devices of the sandbox: %w", err)
@@ -94,8 +96,11 @@ func freeName(inside *netlink.Handle, prefix string) (string, error) {
 	for _, l := range list {
 		taken[l.Attrs().Name] = true
 	}
+	if in.Name != "" && !taken[in.Name] {
+		return in.Name, nil
+	}
 	for i := 0; ; i++ {
-		if name := fmt.Sprintf("%s%d", prefix, i); !taken[name] {
+		if name := fmt.Sprintf("%s%d", in.Prefix, i); !taken[name] {
 			return name, nil
 		}
 	}
