@@ -20,7 +20,7 @@ const (
 // let pass; a change of elements leaves the counters as they are.
 func wantChains() []chain {
 	return []chain{
-		{name: chainPass, rules: []rule{newRule(setMark(markAccept), count(), accept())}},
+		{name: chainPass, rules: passRules()},
 		{name: chainSame, rules: sameNetworkRules()},
 		{name: chainEntry, rules: entryRules()},
 		{
@@ -69,6 +69,16 @@ func forwardRules() []rule {
 		newRule(oif("", setBridges), goTo(chainEntry)),
 		newRule(oif("", setEngine), count(), drop()),
 		newRule(goTo(chainPass)),
+	}
+}
+
+// passRules let pass what goes on to iptables' FORWARD.
+func passRules() []rule {
+	return []rule{
+		// Whether it may leave where it comes from is for the engine to say, which has
+		// internal networks too: accepted before its rules it would be out of one.
+		newRule(iif("", setEngine), count(), accept()),
+		newRule(setMark(markAccept), count(), accept()),
 	}
 }
 

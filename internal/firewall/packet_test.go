@@ -38,12 +38,16 @@ func newWorld(t *testing.T, w world) *lab {
 	l := newLab(t)
 	for _, program := range []string{"iptables-", "ip6tables-"} {
 		l.host.Exec(t, program+w.iptables, "-P", "FORWARD", "DROP")
+		l.host.Exec(t, program+w.iptables, append([]string{"-A"}, letOut()...)...)
 	}
 	l.sysctl(t, "net/bridge/bridge-nf-call-iptables", w.bridged)
 	l.sysctl(t, "net/bridge/bridge-nf-call-ip6tables", w.bridged)
 	l.set(t, wantState())
 	return l
 }
+
+// letOut is the engine's rule for what leaves a network of its own that is not internal.
+func letOut() []string { return strings.Fields("FORWARD -i docker0 ! -o docker0 -j ACCEPT") }
 
 func at(addr string, port int) string {
 	return netip.AddrPortFrom(netip.MustParseAddr(addr), uint16(port)).String()
@@ -261,6 +265,32 @@ func TestForward_administratorsDropKeepsItsForce(t *testing.T) {
 	}
 }
 
+// Whether a container of the engine's may out is for the engine to say, also if it is
+// out to a published port or an open network of ours.
+func TestForward_engineJudgesWhatLeavesItsNetworks(t *testing.T) {
+	t.Parallel()
+	for _, w := range worlds() {
+		t.Run(w.String(), func(t *testing.T) {
+			t.Parallel()
+			l := newWorld(t, w)
+			calls := func(want4, want6 string) []check {
+				return []check{
+					{"e1", at(hostAddr, 8080), want4},
+					{"e1", at(gateway("e"), 8080), want4},
+					{"e1", at(hostAddr6, 8080), want6},
+					{"e1", at(addr4("u1"), 80), want4},
+					{"e1", at(addr6("u1"), 80), want6},
+				}
+			}
+			l.checkAll(t, calls(addr4("e1"), addr6("e1")))
+			for _, program := range []string{"iptables-", "ip6tables-"} {
+				l.host.Exec(t, program+w.iptables, append([]string{"-D"}, letOut()...)...)
+			}
+			l.checkAll(t, calls(blocked, blocked))
+		})
+	}
+}
+
 // What our bits are for ends at our last chain, and other bits are not ours.
 func TestMark_onlyOurBitsAreTakenOff(t *testing.T) {
 	t.Parallel()
@@ -314,7 +344,7 @@ func TestCounters_areKeptOverChangesAndRepairsOfElements(t *testing.T) {
 		return packets
 	}
 	before := counters()
-	if len(before) != 5 || before[3] == 0 || before[4] == 0 {
+	if len(before) != 6 || before[3] == 0 || before[5] == 0 {
 		t.Errorf("packets are %v, want some that were not published and some that passed", before)
 	}
 	l.host.Run(t, func() error {

@@ -20,3 +20,21 @@ func TestIsolation_betweenNetworks(t *testing.T) {
 		h.reaches("inred", "inblue")
 	})
 }
+
+// A container on an internal network of the engine's does not get out of it by a port
+// that ournet publishes; all it needs to try is its gateway. From the engine's other
+// networks such ports are reached, and theirs from ours.
+func TestIsolation_engineInternalNetworkStaysSo(t *testing.T) {
+	eachBackend(t, func(h *host) {
+		h.run("docker network create --internal --subnet 10.218.0.0/24 inner")
+		h.run("docker network create --subnet 10.219.0.0/24 plain")
+		h.run("docker network create -d ournet --ipam-driver ournet --subnet 10.220.0.0/24 red")
+		h.run("docker run -d --name theirs --network plain -p 8194:80 busybox probe serve -tcp :80")
+		h.run("docker run -d --name ours --network red -p 8195:80 busybox probe serve -tcp :80")
+		h.run("docker run -d --name inside --network inner busybox sleep 1d")
+		h.settledState() // of which the engine's bridges are a part
+		h.hears("theirs", "tcp", h.Address().String()+":8195", true)
+		h.hears("ours", "tcp", h.Address().String()+":8194", true)
+		h.hears("inside", "tcp", "10.218.0.1:8195", false)
+	})
+}
