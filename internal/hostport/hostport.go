@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,17 +61,26 @@ func protocolName(p uint8) string {
 // Holder holds ports in the network namespace of the threads that call it. It is
 // safe for concurrent use.
 type Holder struct {
-	mu sync.Mutex // guards held
+	wait time.Duration // for a port that was just let go
+
+	mu sync.Mutex // guards held and released
 	// held has the socket of each port by its address, noSocket where the kernel
 	// cannot make one.
 	held map[number]map[netip.Addr]int
+	// released has when ports were let go, of late.
+	released map[number]time.Time
 }
 
 // noSocket stands for a port that is held against our own only.
 const noSocket = -1
 
 // New returns a holder that holds nothing.
-func New() *Holder { return &Holder{held: make(map[number]map[netip.Addr]int)} }
+func New() *Holder {
+	return &Holder{
+		wait: releasedWait,
+		held: make(map[number]map[netip.Addr]int), released: make(map[number]time.Time),
+	}
+}
 
 // Hold takes a port of addr and returns it. With port 0 the kernel chooses one of its
 // local range (net.ipv4.ip_local_port_range) that is not reserved
@@ -113,6 +123,7 @@ func (h *Holder) Release(proto uint8, addr netip.Addr, port uint16) error {
 	if len(h.held[p.number()]) == 0 {
 		delete(h.held, p.number())
 	}
+	h.noteReleasedLocked(p.number())
 	return closeSocket(p, fd)
 }
 
@@ -156,7 +167,7 @@ func (h *Holder) holdLocked(p Port) error {
 	if other, ok := h.overlapLocked(p); ok {
 		return fmt.Errorf("host port %s: %w by the published port %s", p, unix.EADDRINUSE, other)
 	}
-	fd, err := open(p)
+	fd, err := h.openLocked(p)
 	if err != nil {
 		return err
 	}
