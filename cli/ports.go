@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +27,7 @@ type port struct {
 	IP          netip.Addr
 	Port        uint16
 	Protocol    string
-	HostAddress string // 0.0.0.0:8080
+	HostAddress string // 0.0.0.0:8080; "" if the host has no port for it, only the container
 	HostIP      netip.Addr
 	HostPort    uint16
 }
@@ -122,10 +124,10 @@ func portsOf(have admin.Networks, names directory) []port {
 			container := names.container(n.ID, ep.ID)
 			for _, p := range ep.Ports {
 				rows = append(rows, port{
-					Network: names.networks[n.ID].Name, NetworkID: n.ID,
-					Container: container.Name, ContainerID: container.ID, EndpointID: ep.ID,
+					Network: visible(names.networks[n.ID].Name), NetworkID: n.ID,
+					Container: visible(container.Name), ContainerID: container.ID, EndpointID: ep.ID,
 					Address: p.Container.String() + "/" + p.Protocol, IP: p.Container.Addr(), Port: p.Container.Port(), Protocol: p.Protocol,
-					HostAddress: p.Host.String(), HostIP: p.Host.Addr(), HostPort: p.Host.Port(),
+					HostAddress: hostAddress(p.Host), HostIP: p.Host.Addr(), HostPort: p.Host.Port(),
 				})
 			}
 		}
@@ -135,6 +137,26 @@ func portsOf(have admin.Networks, names directory) []port {
 		rows[i].Container = cmp.Or(rows[i].Container, rows[i].EndpointID)
 	}
 	return rows
+}
+
+// hostAddress leaves out what is reached at the container's own address alone, on a
+// network whose gateway is routed.
+func hostAddress(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return ""
+	}
+	return a.String()
+}
+
+// visible takes from a name what would move the cursor or begin a line: the engine lets
+// networks have any.
+func visible(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
 }
 
 // isOf reports whether the port is one of the network's or the container's.

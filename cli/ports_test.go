@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ournet/ournet/internal/admin"
+	"github.com/ournet/ournet/internal/engine"
 )
 
 // update is read by golden tests alone.
@@ -97,6 +98,28 @@ func TestPorts_saysThatSomeCannotBeShown(t *testing.T) {
 	got := call(t, plugin(t, have), fakeEngine{}, "ports", "--format", "{{.HostAddress}}", "back")
 	if got.err != nil || got.stdout != "127.0.0.1:5353\n" || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "3 endpoints") {
 		t.Errorf("ports = %+v, want the list, and a line about 3 endpoints", got)
+	}
+}
+
+// A routed gateway publishes a port at the container alone.
+func TestPorts_withNoPortOfTheHostThereIsNoHostAddress(t *testing.T) {
+	t.Parallel()
+	have := admin.Networks{Networks: []admin.Network{{ID: id("b2"), Endpoints: []admin.Endpoint{
+		{ID: id("e3"), Ports: []admin.Port{tcp("10.9.1.2:53", "0.0.0.0:0"), tcp("[fd09::2]:53", "[::]:0")}},
+	}}}}
+	got := call(t, plugin(t, have), fakeEngine{}, "ports", "--format", "{{.Address}} <{{.HostAddress}}> {{.HostPort}}")
+	if want := "10.9.1.2:53/tcp <> 0\n[fd09::2]:53/tcp <> 0\n"; got.err != nil || got.stdout != want {
+		t.Errorf("ports = %+v, want %q", got, want)
+	}
+}
+
+// The engine lets a network have any name.
+func TestPortsOf_namesCannotWriteElsewhereOnTheScreen(t *testing.T) {
+	t.Parallel()
+	names := directory{networks: map[string]engine.Network{id("b2"): {Name: "a\x1b[2Jb\tc\nd\u202e é 網"}}}
+	rows := portsOf(estate(), names)
+	if want := "a\ufffd[2Jb\ufffdc\ufffdd\ufffd é 網"; rows[0].Network != want {
+		t.Errorf("the network is shown as %q, want %q", rows[0].Network, want)
 	}
 }
 
