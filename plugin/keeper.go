@@ -32,6 +32,7 @@ const (
 type engineView interface {
 	Runs(ctx context.Context, plugin string) (bool, error)
 	Networks(ctx context.Context) (map[string]engine.Network, error)
+	Bridges(ctx context.Context) ([]string, error)
 	Watch(ctx context.Context, heard func(engine.Event)) error
 }
 
@@ -45,6 +46,13 @@ type ruleWatcher interface {
 	Watch(ctx context.Context, heard func(by string)) error
 }
 
+// isolator keeps our networks apart from the engine's own.
+type isolator interface {
+	// SetEngineBridges says which devices those have, and reports whether that is news
+	// to act upon.
+	SetEngineBridges(names []string) (news bool)
+}
+
 // keeper keeps records, addresses, kernel and engine in agreement: at start, when
 // something is heard, and every [sweepEvery].
 type keeper struct {
@@ -54,6 +62,7 @@ type keeper struct {
 	verbs     *networkVerbs // what the engine forgot is deleted the way it would have
 	devices   linkWatcher
 	rules     ruleWatcher
+	isolator  isolator
 	repairs   *repairs
 	engine    engineView
 	pluginID  string // "" if no engine runs the plugin
@@ -120,6 +129,9 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 		k.log.WithError(err).Debug("the engine was not asked what it still knows")
 		return
 	}
+	if err := k.isolate(ctx); err != nil {
+		k.log.WithError(err).Error("isolate networks from the engine's own")
+	}
 	if err := k.forget(ctx, view); err != nil {
 		k.log.WithError(err).Error("remove what the engine no longer knows")
 	}
@@ -144,6 +156,15 @@ func (k *keeper) view(ctx context.Context) (map[string]engine.Network, error) {
 		}
 	}
 	return k.engine.Networks(ctx)
+}
+
+// isolate asks the engine which bridges are its own: their names need not tell.
+func (k *keeper) isolate(ctx context.Context) error {
+	names, err := k.engine.Bridges(ctx)
+	if err != nil || !k.isolator.SetEngineBridges(names) {
+		return err
+	}
+	return k.repair(ctx, causeEngine)
 }
 
 func (k *keeper) repair(ctx context.Context, cause string) error {

@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
-		devices: p.devices, rules: p.rules, repairs: p.repairs, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
+		devices: p.devices, rules: p.rules, isolator: p.bridges, repairs: p.repairs, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -108,6 +108,7 @@ type parts struct {
 	rules     *firewall.Table
 	repairs   *repairs
 	ports     *hostport.Holder
+	bridges   *bridge.Driver
 	networks  *driver.Registry
 	addresses *ipam.Manager
 }
@@ -131,8 +132,8 @@ func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 		return err
 	}
 	p.ports = hostport.New()
-	bridges := bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: p.rules, Ports: p.ports, Sysctls: host})
-	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: bridges}, p.log)
+	p.bridges = bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: p.rules, Ports: p.ports, Sysctls: host})
+	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: p.bridges}, p.log)
 	if err != nil {
 		return err
 	}

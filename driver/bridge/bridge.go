@@ -80,6 +80,8 @@ type Driver struct {
 	rules rules
 	ports hostPorts
 	sys   sysctls
+
+	neighbours neighbours
 }
 
 var (

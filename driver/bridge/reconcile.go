@@ -44,7 +44,7 @@ func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadab
 	}
 	note(d.repairInterfaces(want, links))
 	note(d.removeOrphans(want, unreadable, links))
-	rules := wantState(want, links)
+	rules := wantState(want, d.engineBridges(links))
 	changed, err := d.rules.Set(ctx, rules)
 	note(changed, err)
 	if len(changed) > 0 {
@@ -203,7 +203,7 @@ func (d *Driver) repairHolds(want []driver.Attached) error {
 }
 
 // wantState says what the packet filter should hold as a whole.
-func wantState(want []driver.Attached, links []link.Link) firewall.State {
+func wantState(want []driver.Attached, engineBridges []string) firewall.State {
 	s := firewall.State{Sources: wantSources(want)}
 	ours := make(map[string]bool)
 	for _, a := range want {
@@ -213,11 +213,6 @@ func wantState(want []driver.Attached, links []link.Link) firewall.State {
 			s.Ports = append(s.Ports, wantPorts(a.Network, ep)...)
 		}
 	}
-	for _, l := range links {
-		if l.Kind == "bridge" && !ours[l.Name] && engineBridge.MatchString(l.Name) {
-			s.EngineBridges = append(s.EngineBridges, l.Name)
-		}
-	}
-	slices.Sort(s.EngineBridges)
+	s.EngineBridges = slices.DeleteFunc(engineBridges, func(name string) bool { return ours[name] })
 	return s
 }
