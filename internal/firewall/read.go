@@ -13,6 +13,9 @@ import (
 
 // kernelTable is our table as the kernel has it.
 type kernelTable struct {
+	// dormant says that it judges nothing: of the flags that a table may have only
+	// that can be given to one that is there (NFT_TABLE_F_DORMANT).
+	dormant bool
 	// chains has what identifies each chain and its rules.
 	chains map[string]string
 	// sets has what identifies each set.
@@ -33,7 +36,7 @@ func (t *Table) read(l layer) (*kernelTable, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.label(l), err)
 	}
-	have := &kernelTable{chains: make(map[string]string), sets: make(map[string]string)}
+	have := &kernelTable{dormant: table.Flags != 0, chains: make(map[string]string), sets: make(map[string]string)}
 	if err := have.readChains(c, table); err != nil {
 		return nil, fmt.Errorf("read chains of %s: %w", t.label(l), err)
 	}
@@ -106,6 +109,9 @@ func setIdentity(s *nftables.Set) string {
 func (t *Table) structureDiff(l layer, have *kernelTable) ([]string, error) {
 	if have == nil {
 		return []string{t.label(l) + " was missing"}, nil
+	}
+	if have.dormant {
+		return []string{t.label(l) + " was dormant"}, nil
 	}
 	want := &kernelTable{chains: make(map[string]string), sets: make(map[string]string)}
 	for _, c := range l.chains {

@@ -24,6 +24,8 @@ func TestSet_saysWhatWasDifferentAndRepairsIt(t *testing.T) {
 		{"rule for sources", "flush chain bridge ournet from-arp", "nft chain from-arp of table bridge ournet was changed"},
 		{"source less", "delete element bridge ournet guarded { onv1 }", "nft set guarded of table bridge ournet: 1 elements were missing, 0 left over"},
 		{"everything", "flush ruleset", "nft table inet ournet was missing;nft table bridge ournet was missing"},
+		{"switched off", "add table inet ournet { flags dormant ; }", "nft table inet ournet was dormant"},
+		{"sources switched off", "add table bridge ournet { flags dormant ; }", "nft table bridge ournet was dormant"},
 		{"rules", "flush chain inet ournet forward", "nft chain forward of table inet ournet was changed"},
 		{"one rule more", "add rule inet ournet pass counter", "nft chain pass of table inet ournet was changed"},
 		{"one rule before", "insert rule inet ournet forward accept", "nft chain forward of table inet ournet was changed"},
