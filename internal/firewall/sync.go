@@ -8,7 +8,7 @@ import (
 )
 
 // attempts bounds the comparisons of one sync: between a look at the kernel and the
-// change, someone else may change our table too.
+// change, someone else may change our table too. After them it is made anew.
 const attempts = 3
 
 // socketBuffer is room for the kernel's answers to one transaction, in bytes.
@@ -79,10 +79,12 @@ func (t *Table) syncTable(ctx interface{ Err() error }, l layer) ([]string, erro
 		changed = append(changed, t.describe(l, d)...)
 		err = t.apply(d)
 	}
-	if err == nil {
-		err = errors.New("it is changed by someone else all the time")
+	// Whoever it is changes it as quickly as we look. To make all of it anew depends on
+	// nothing that they do, and what they do to it later is for the next comparison.
+	if rerr := t.rebuild(l); rerr != nil {
+		return changed, fmt.Errorf("set %s: %w", t.label(l), errors.Join(err, rerr))
 	}
-	return changed, fmt.Errorf("set %s: %w", t.label(l), err)
+	return append(changed, t.label(l)+" was changed by someone else all the time"), nil
 }
 
 // doWithout gives up one of our tables, which this kernel cannot have. Networks work

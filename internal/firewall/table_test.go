@@ -64,6 +64,43 @@ func ourTables(t *testing.T, ns *netnstest.Namespace) string {
 	return ns.Exec(t, "nft", "-s", "list", "table", "inet", "ournet") + ns.Exec(t, "nft", "-s", "list", "table", "bridge", "ournet")
 }
 
+// A program that removes our table again and again keeps no container from starting:
+// what comes after it must find all of it made once.
+func TestAddPorts_succeedsWhileOthersRemoveTheTableAllTheTime(t *testing.T) {
+	t.Parallel()
+	ns := netnstest.Enter(t)
+	table := newTable(t)
+	mustSet(t, table)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := ns.Do(func() error {
+			for ctx.Err() == nil {
+				if err := table.removeTables(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	p := everything().Ports[0]
+	for range 10 {
+		if err := errors.Join(table.RemovePorts(t.Context(), p), table.AddPorts(t.Context(), p)); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	cancel()
+	wg.Wait()
+	mustSet(t, table)
+	if changed := mustSet(t, table); len(changed) > 0 {
+		t.Errorf("in peace it changed again: %q", changed)
+	}
+}
+
 // A change that comes while the table is gone must not wait for the next sweep.
 func TestAddPorts_missingTableIsMadeAgainAsAWhole(t *testing.T) {
 	t.Parallel()
