@@ -7,7 +7,7 @@ import (
 
 // Tutorial, step 5: com.docker.network.bridge.name.
 func TestOption_bridgeNameIsTheLinksName(t *testing.T) {
-	each(t, func(h *host) {
+	eachBackend(t, func(h *host) {
 		h.run("docker network create -d ournet -o com.docker.network.bridge.name=lab0 named")
 		if out := h.run("ip -d -o link show lab0"); !strings.Contains(out, "bridge") {
 			h.Errorf("ip link shows %s, want a bridge", out)
@@ -42,7 +42,7 @@ func TestOption_masqueradeDecidesWhoTheOutsideSees(t *testing.T) {
 
 // Tutorial, step 5: com.docker.network.driver.mtu.
 func TestOption_mtuIsThatOfTheContainersInterface(t *testing.T) {
-	each(t, func(h *host) {
+	eachBackend(t, func(h *host) {
 		h.run("docker network create -d ournet -o com.docker.network.driver.mtu=1400 small")
 		h.run("docker run -d --name c1 --network small busybox sleep 1d")
 		h.run("docker run -d --name c2 --network small busybox sleep 1d")
