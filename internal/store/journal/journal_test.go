@@ -183,18 +183,25 @@ func TestSay_isBounded(t *testing.T) {
 	}
 }
 
-// As much as one call may tell fits through Consul, and many calls are cut into what
-// fits.
-func TestReplay_fitsThroughConsul(t *testing.T) {
-	t.Parallel()
-	c := consultest.Start(t, 1, consultest.Options{})
+// open returns the cluster store that c keeps, until the test ends.
+func open(t *testing.T, c *consultest.Cluster) *consul.Store {
+	t.Helper()
 	cfg := consul.Defaults()
 	cfg.Addresses = c.Addresses()
 	cluster, err := consul.New(discard(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close() //nolint:errcheck // the test is over
+	t.Cleanup(func() { _ = cluster.Close() }) // the test is over
+	return cluster
+}
+
+// As much as one call may tell fits through Consul, and many calls are cut into what
+// fits.
+func TestReplay_fitsThroughConsul(t *testing.T) {
+	t.Parallel()
+	c := consultest.Start(t, 1, consultest.Options{})
+	cluster := open(t, c)
 	j := journal.New(discard(), memstore.New(), cluster, fence)
 	big := []byte(strings.Repeat("x", 7<<10))
 	for call := range 3 {
@@ -226,13 +233,7 @@ func TestReplay_fitsThroughConsul(t *testing.T) {
 func TestRun_saysWhatItMissedWhenConsulIsBack(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{})
-	cfg := consul.Defaults()
-	cfg.Addresses = c.Addresses()
-	cluster, err := consul.New(discard(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close() //nolint:errcheck // the test is over
+	cluster := open(t, c)
 	local := memstore.New()
 	say := func(j *journal.Journal, ops ...store.Op) {
 		t.Helper()
