@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -16,13 +18,17 @@ type Leases struct {
 // NewLeases returns a store's leases; there are none.
 func NewLeases() *Leases { return &Leases{live: make(map[string]*localLease)} }
 
-// Add makes a lease. Its End calls end with its id.
-func (l *Leases) Add(opts LeaseOptions, end func(ctx context.Context, id string) error) Lease {
+// Take makes a lease, if opts are sound and ctx has not ended. Its End calls end with
+// its id.
+func (l *Leases) Take(ctx context.Context, opts LeaseOptions, end func(ctx context.Context, id string) error) (Lease, error) {
+	if err := errors.Join(ctx.Err(), opts.Check()); err != nil {
+		return nil, fmt.Errorf("take a lease: %w", err)
+	}
 	lease := &localLease{id: rand.Text(), onLoss: opts.OnLoss, done: make(chan struct{}), end: end}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.live[lease.id] = lease
-	return lease
+	return lease, nil
 }
 
 // OnLoss returns what becomes of the keys of a lease, and whether it lives.

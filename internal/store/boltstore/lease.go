@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -14,10 +13,7 @@ import (
 // needs no sign of life: it ends when it is ended, and with the process. After a
 // crash its keys are freed when the file is opened next.
 func (s *Store) Lease(ctx context.Context, opts store.LeaseOptions) (store.Lease, error) {
-	if err := errors.Join(ctx.Err(), opts.Check()); err != nil {
-		return nil, fmt.Errorf("take a lease: %w", err)
-	}
-	return s.leases.Add(opts, s.Revoke), nil
+	return s.leases.Take(ctx, opts, s.Revoke)
 }
 
 // Revoke implements [store.Leaser].

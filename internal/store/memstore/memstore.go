@@ -5,7 +5,6 @@ package memstore
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -134,10 +133,7 @@ func (s *Store) mayHold(op store.Op) error {
 // Lease implements [store.Leaser]. The lease needs no sign of life: it ends when
 // it is ended or revoked.
 func (s *Store) Lease(ctx context.Context, opts store.LeaseOptions) (store.Lease, error) {
-	if err := errors.Join(ctx.Err(), opts.Check()); err != nil {
-		return nil, fmt.Errorf("take a lease: %w", err)
-	}
-	return s.leases.Add(opts, s.Revoke), nil
+	return s.leases.Take(ctx, opts, s.Revoke)
 }
 
 // Revoke implements [store.Leaser].
