@@ -18,6 +18,8 @@ import (
 
 	"github.com/moby/moby/client"
 	"github.com/sirupsen/logrus"
+
+	"github.com/ournet/ournet/internal/backoff"
 )
 
 // socketPath is where every engine listens by default. Not /var/run: that is an
@@ -43,7 +45,7 @@ type Client struct {
 	log    logrus.FieldLogger
 	where  string       // for the text of errors
 	target []client.Opt // which engine
-	retry  backoff
+	retry  backoff.Backoff
 }
 
 // New returns a client of the engine whose root folder is hostRoot. It does not
@@ -54,7 +56,7 @@ func New(hostRoot string, log logrus.FieldLogger) *Client {
 		log:    log,
 		where:  "the engine at " + socket,
 		target: []client.Opt{client.WithHost("unix://" + socket)},
-		retry:  backoff{first: 100 * time.Millisecond, most: 10 * time.Second},
+		retry:  backoff.Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second},
 	}
 }
 

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
+
+	"github.com/ournet/ournet/internal/backoff"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -136,7 +138,7 @@ func (e *fakeEngine) client() *Client {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	c := New(e.root, log)
-	c.retry = backoff{first: time.Millisecond, most: 5 * time.Millisecond}
+	c.retry = backoff.Backoff{First: time.Millisecond, Most: 5 * time.Millisecond}
 	return c
 }
 
@@ -351,19 +353,4 @@ func TestWatch_waitsForTheEngineAndFollowsItsVersion(t *testing.T) {
 	e.version = "1.41" // the engine was downgraded meanwhile
 	e.start()
 	expect(t, heard, Event{Kind: Resync})
-}
-
-func TestBackoff_growsToItsMostAndJitters(t *testing.T) {
-	t.Parallel()
-	b := backoff{first: 100 * time.Millisecond, most: 10 * time.Second}
-	for _, tc := range []struct {
-		failures int
-		most     time.Duration
-	}{{0, 100 * time.Millisecond}, {1, 200 * time.Millisecond}, {6, 6400 * time.Millisecond}, {7, 10 * time.Second}, {1000, 10 * time.Second}} {
-		for range 50 {
-			if got := b.pause(tc.failures); got < tc.most/2 || got > tc.most {
-				t.Fatalf("pause(%d) = %s, want %s to %s", tc.failures, got, tc.most/2, tc.most)
-			}
-		}
-	}
 }

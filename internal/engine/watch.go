@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -37,22 +36,6 @@ type Event struct {
 	Container string
 }
 
-// backoff is how long to wait for an engine that does not answer: first, then
-// twice as long each time up to most.
-type backoff struct {
-	first, most time.Duration
-}
-
-// pause returns the wait after so many failures in a row. It is cut by up to a
-// half at random, so that many plugins do not ask at the same moment.
-func (b backoff) pause(failures int) time.Duration {
-	d := b.most
-	if failures < 16 {
-		d = min(b.most, b.first<<failures)
-	}
-	return d - rand.N(d/2+1) //nolint:gosec // jitter needs no secrecy
-}
-
 // Watch calls heard for every [Event], one after the other, until ctx ends, which
 // is no error. It begins with a Resync as soon as the engine answers, and again
 // whenever the connection was lost. heard must not block for long.
@@ -72,14 +55,10 @@ func (c *Client) Watch(ctx context.Context, heard func(Event)) error {
 		} else {
 			log.WithField("attempts", failures).Debug("still not hearing from the engine")
 		}
-		wait := time.NewTimer(c.retry.pause(failures))
-		failures++
-		select {
-		case <-ctx.Done():
-			wait.Stop()
+		if !c.retry.Wait(ctx, failures) {
 			return nil
-		case <-wait.C:
 		}
+		failures++
 	}
 }
 

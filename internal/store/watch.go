@@ -2,8 +2,9 @@ package store
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
+
+	"github.com/ournet/ournet/internal/backoff"
 )
 
 // The first and the longest pause of a [Watch] that cannot list.
@@ -53,13 +54,5 @@ func Watch(ctx context.Context, kv KV, prefix string, w Watcher) error {
 // Pause waits after so many failures in a row, or until ctx ends, which it reports
 // as false.
 func Pause(ctx context.Context, failures int) bool {
-	limit := min(firstPause<<min(max(failures-1, 0), 10), maxPause)
-	timer := time.NewTimer(limit/2 + rand.N(limit/2)) //nolint:gosec // it spreads load
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return backoff.Backoff{First: firstPause, Most: maxPause}.Wait(ctx, max(failures-1, 0))
 }

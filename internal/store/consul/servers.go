@@ -14,6 +14,7 @@ import (
 	consulapi "github.com/hashicorp/consul/api"
 	"github.com/sirupsen/logrus"
 
+	"github.com/ournet/ournet/internal/backoff"
 	"github.com/ournet/ournet/internal/store"
 )
 
@@ -98,6 +99,7 @@ func (v *servers) close() { v.http.CloseIdleConnections() }
 func (v *servers) ask(ctx context.Context, when int, f asking) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, v.cfg.Call, errSilent)
 	defer cancel()
+	between := backoff.Backoff{First: firstPause, Most: maxPause}
 	var why error // of all that was said, what tells most
 	for round := 0; ; round++ {
 		hope := false
@@ -123,7 +125,7 @@ func (v *servers) ask(ctx context.Context, when int, f asking) error {
 				return v.ended(ctx, why)
 			}
 		}
-		if !hope || !pause(bounded, round) {
+		if !hope || !between.Wait(bounded, round) {
 			return v.ended(ctx, why)
 		}
 	}
@@ -135,19 +137,6 @@ func (v *servers) ended(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
-}
-
-// pause waits for a random part of a time that doubles with every round.
-func pause(ctx context.Context, round int) bool {
-	limit := min(firstPause<<min(round, 10), maxPause)
-	timer := time.NewTimer(limit/2 + rand.N(limit/2)) //nolint:gosec // it spreads load
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // attempt asks one server. What may be done twice is given up soon; a write may
