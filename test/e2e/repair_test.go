@@ -60,7 +60,7 @@ func TestRepair_whatOthersBreakIsBackAtOnceAndLoggedOnce(t *testing.T) {
 		}
 		// Last, for the engine's own rules do not come back.
 		all = append(all, harm{"nft flush ruleset", "nft flush ruleset", "nft table inet ournet was missing"})
-		h.worksAgain(time.Now())
+		h.works(time.Now(), "the start of the containers")
 		for _, c := range all {
 			h.part(c.name, func(h *host) { h.suffers(c) })
 		}
@@ -80,7 +80,7 @@ func (h *host) suffers(c harm) {
 	}
 	begin := time.Now()
 	h.says(before, "repaired: ", c.repair)
-	h.worksAgain(begin)
+	h.works(begin, "the harm")
 	after, err := h.Logs()
 	if err != nil {
 		h.Fatal(err)
@@ -92,9 +92,9 @@ func (h *host) suffers(c harm) {
 	}
 }
 
-// worksAgain waits until containers reach each other and the outside, and the outside
+// works waits until containers reach each other and the outside, and the outside
 // their published port.
-func (h *host) worksAgain(begin time.Time) {
+func (h *host) works(begin time.Time, after string) {
 	h.Helper()
 	probe, err := h.lab.Probe(h.ctx)
 	if err != nil {
@@ -109,10 +109,10 @@ func (h *host) worksAgain(begin time.Time) {
 		return errors.Join(in, out, beside)
 	})
 	if err != nil {
-		h.Errorf("after %.1f s: %v", time.Since(begin).Seconds(), err)
+		h.Errorf("%.1f s after %s: %v", time.Since(begin).Seconds(), after, err)
 		return
 	}
-	h.Logf("traffic passes %.2f s after the harm", time.Since(begin).Seconds())
+	h.Logf("traffic passes %.2f s after %s", time.Since(begin).Seconds(), after)
 }
 
 // repairsAreCounted asserts that the plugin has counted each repair that it logged.
