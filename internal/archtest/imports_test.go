@@ -49,6 +49,7 @@ func internalImports() map[string][]string {
 		"internal/store/memstore":  {"internal/store"},
 		"internal/store/storetest": {"internal/store"},
 		"internal/turn":            {},
+		"internal/underlay":        {},
 		"internal/version":         {},
 	}
 }

@@ -35,6 +35,8 @@ type Config struct {
 	DefaultAddressPools string
 	// LogLevel is the least important level that is logged.
 	LogLevel logrus.Level
+	// Cluster is how the host takes part in a cluster, if it does.
+	Cluster Cluster
 
 	// StateDir is where records are kept. It is in the propagated mount, which
 	// an upgrade of the plugin leaves alone; the rest of its root does not stay.
@@ -57,6 +59,7 @@ func Defaults() Config {
 	return Config{
 		Name:            "ournet",
 		LogLevel:        logrus.InfoLevel,
+		Cluster:         Cluster{VXLANPort: 4789, Propagate: true},
 		StateDir:        "/var/lib/ournet",
 		ManagedSocket:   "/run/docker/plugins/ournet.sock",
 		SharedSocketDir: "/run/ournet/plugins",
@@ -65,7 +68,8 @@ func Defaults() Config {
 }
 
 // Load returns the defaults changed by the environment; a variable that is empty
-// counts as not set. Its error tells of every setting that cannot be used.
+// counts as not set. Its error tells of every setting that cannot be used, but for
+// those of the cluster, which are in [Cluster.Err].
 func Load(getenv func(string) string) (Config, error) {
 	cfg := Defaults()
 	var errs []error
@@ -81,6 +85,7 @@ func Load(getenv func(string) string) (Config, error) {
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, fmt.Errorf("settings: %w", err)
 	}
+	cfg.Cluster.load(getenv)
 	return cfg, nil
 }
 
@@ -90,7 +95,10 @@ func Env() []string {
 	for _, s := range settings() {
 		names = append(names, s.env)
 	}
-	return names
+	for _, s := range clusterSettings() {
+		names = append(names, s.env)
+	}
+	return append(names, consulEnv()...)
 }
 
 // setting is one environment variable.

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/ournet/ournet/internal/config"
+	"github.com/ournet/ournet/internal/store/consul"
 )
 
 func env(values map[string]string) func(string) string {
@@ -35,10 +36,20 @@ func TestLoad_takesEverySetting(t *testing.T) {
 	want.Name = "lab-2"
 	want.DefaultAddressPools = "base=10.0.0.0/8,size=24"
 	want.LogLevel = logrus.DebugLevel
+	want.Cluster = config.Cluster{
+		Store: "consul://10.0.0.1:8500/lab", StoreOpts: "kv.tokenfile=/etc/ournet/token", Advertise: "eth1",
+		VXLANPort: 8472, Consul: map[string]string{"CONSUL_HTTP_TOKEN": "secret"},
+	}
 	got, err := config.Load(env(map[string]string{
 		"NAME":                  " lab-2 ",
 		"DEFAULT_ADDRESS_POOLS": "base=10.0.0.0/8,size=24",
 		"LOG_LEVEL":             "debug",
+		"CLUSTER_STORE":         "consul://10.0.0.1:8500/lab",
+		"CLUSTER_STORE_OPTS":    "kv.tokenfile=/etc/ournet/token",
+		"CLUSTER_ADVERTISE":     "eth1",
+		"VXLAN_PORT":            "8472",
+		"PROPAGATE":             "false",
+		"CONSUL_HTTP_TOKEN":     "secret",
 	}))
 	if err != nil {
 		t.Fatalf("Load: %v", err)
@@ -66,6 +77,44 @@ func TestLoad_reportsAllProblemsAtOnce(t *testing.T) {
 	for _, part := range []string{"NAME", "LOG_LEVEL"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("error %q does not mention %s", err, part)
+		}
+	}
+}
+
+// A plugin with a mistake here has to serve the networks of its host all the same.
+func TestLoad_mistakesInTheClustersSettingsAreToldAside(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(env(map[string]string{"VXLAN_PORT": "70000", "PROPAGATE": "perhaps", "CLUSTER_ADVERTISE": "eth1"}))
+	if err != nil {
+		t.Fatalf("Load = %v, want it to succeed", err)
+	}
+	for _, part := range []string{`VXLAN_PORT="70000": want a UDP port`, `PROPAGATE="perhaps": want true or false`} {
+		if got.Cluster.Err == nil || !strings.Contains(got.Cluster.Err.Error(), part) {
+			t.Errorf("Cluster.Err = %v, want it to say %s", got.Cluster.Err, part)
+		}
+	}
+	if got.Cluster.Advertise != "eth1" {
+		t.Errorf("Cluster.Advertise = %q, want eth1", got.Cluster.Advertise)
+	}
+}
+
+// What Consul's own variables say reaches the plugin only if it is listed.
+func TestEnv_hasWhatTheClusterStoreAsksFor(t *testing.T) {
+	t.Parallel()
+	known := config.Env()
+	_, err := consul.Parse("consul://localhost", "", func(name string) string {
+		if !slices.Contains(known, name) {
+			t.Errorf("the cluster store asks for %s, which is not listed", name)
+		}
+		known = slices.DeleteFunc(known, func(n string) bool { return n == name })
+		return ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range known {
+		if strings.HasPrefix(name, "CONSUL_") {
+			t.Errorf("%s is listed, but the cluster store does not ask for it", name)
 		}
 	}
 }
