@@ -156,7 +156,7 @@ func longName(size int) []byte {
 // crowd returns records in which one name has n addresses.
 func crowd(n int) *Records {
 	r := NewRecords()
-	r.SetNetwork(Network{ID: "n1", Name: "lab", TTL: DefaultTTL})
+	r.SetNetwork(Network{ID: "n1", Name: "lab", TTL: labTTL})
 	ep := Endpoint{ID: "e", Name: "crowd"}
 	for i := range n {
 		ep.Addrs = append(ep.Addrs, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))

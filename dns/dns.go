@@ -32,10 +32,6 @@ import (
 	"time"
 )
 
-// DefaultTTL is how long an answer may be kept where nothing else is said. The
-// engine's own resolver says 600 s, and users have had stale addresses since.
-const DefaultTTL = 5 * time.Second
-
 // NetworkID identifies a network.
 type NetworkID string
 

@@ -43,7 +43,7 @@ func addrs(list ...string) []netip.Addr {
 // office returns records with two networks: lab on two hosts, and backend.
 func office() *Records {
 	r := NewRecords()
-	r.SetNetwork(Network{ID: "n1", Name: "lab", TTL: DefaultTTL})
+	r.SetNetwork(Network{ID: "n1", Name: "lab", TTL: labTTL})
 	r.SetNetwork(Network{ID: "n2", Name: "Back.End", TTL: 2 * time.Second})
 	r.Replace("n1", "h1", []Endpoint{
 		{ID: "e1", Name: "web", Aliases: []string{"app", "0123456789ab", "Front", "web"}, Addrs: addrs("10.0.0.2", "fd00::2")},

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Type is a kind of network, the value of the option "type".
@@ -36,6 +37,7 @@ const (
 	OptInterfacePrefix   = "com.docker.network.container_iface_prefix"
 	OptMTU               = "com.docker.network.driver.mtu"
 	OptGateway           = "ournet.gateway"
+	OptDNSTTL            = "ournet.dns_ttl"
 	OptSpoofCheck        = "ournet.spoof_check"
 )
 
@@ -88,6 +90,9 @@ type Options struct {
 	// InterfacePrefix is the start of the interface's name in a container; "" means
 	// the driver's usual one.
 	InterfacePrefix string `json:",omitempty"`
+	// DNSTTL is how long answers about names of this network may be kept; nil means
+	// the plugin's setting, since zero means not at all.
+	DNSTTL *time.Duration `json:",omitempty"`
 }
 
 // DefaultOptions returns the options of a network made with no `-o`.
@@ -124,6 +129,7 @@ func optionSetters() map[string]func(o *Options, value string) error {
 		OptInterfacePrefix:   setInterfacePrefix,
 		OptMTU:               setMTU,
 		OptGateway:           setGateway,
+		OptDNSTTL:            setDNSTTL,
 		OptSpoofCheck:        setSpoofCheck,
 		OptEnableIPv4:        func(_ *Options, v string) error { return setBool(new(bool), v) },
 		OptEnableIPv6:        func(_ *Options, v string) error { return setBool(new(bool), v) },

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -28,6 +29,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		driver.OptMTU:             "1400",
 		driver.OptGateway:         "docker",
 		driver.OptSpoofCheck:      "false",
+		driver.OptDNSTTL:          "0s",
 		driver.OptInhibitIPv4:     "true",
 		driver.OptInterfacePrefix: "net",
 		// Those that the engine acts on.
@@ -44,6 +46,7 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 		MTU:             1400,
 		DockerGateway:   true,
 		AllowSpoofing:   true,
+		DNSTTL:          new(time.Duration),
 		InhibitIPv4:     true,
 		InterfacePrefix: "net",
 	}
@@ -110,6 +113,7 @@ func TestParseOptions_refusesAndNamesTheRemedy(t *testing.T) {
 		{"MTU too small", driver.OptMTU, "67", []string{"68"}},
 		{"negative MTU", driver.OptMTU, "-1", []string{"68"}},
 		{"unknown gateway", driver.OptGateway, "none", []string{`"ournet"`, `"docker"`}},
+		{"TTL without a unit", driver.OptDNSTTL, "5", []string{"whole seconds", "5s"}},
 		{"MTU too large", driver.OptMTU, "65536", []string{"65535"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -182,7 +186,10 @@ func render(o driver.Options) map[string]string {
 		}
 		return a.String()
 	}
-	gateway, mtu := "", ""
+	gateway, mtu, dnsTTL := "", "", ""
+	if o.DNSTTL != nil {
+		dnsTTL = o.DNSTTL.String()
+	}
 	if o.DockerGateway {
 		gateway = "docker"
 	}
@@ -193,7 +200,7 @@ func render(o driver.Options) map[string]string {
 		driver.OptType: string(o.Type), driver.OptBridgeName: o.BridgeName, driver.OptInterfacePrefix: o.InterfacePrefix,
 		driver.OptGatewayModeIPv4: string(o.GatewayModeIPv4), driver.OptGatewayModeIPv6: string(o.GatewayModeIPv6),
 		driver.OptHostIPv4: text(o.HostIPv4), driver.OptHostIPv6: text(o.HostIPv6), driver.OptHostBindingIPv4: text(o.HostBindingIPv4),
-		driver.OptTrustedInterfaces: strings.Join(o.TrustedInterfaces, ":"), driver.OptGateway: gateway, driver.OptMTU: mtu,
+		driver.OptTrustedInterfaces: strings.Join(o.TrustedInterfaces, ":"), driver.OptGateway: gateway, driver.OptMTU: mtu, driver.OptDNSTTL: dnsTTL,
 	}
 	for key, different := range map[string]bool{driver.OptMasquerade: !o.Masquerade, driver.OptICC: !o.ICC, driver.OptInhibitIPv4: o.InhibitIPv4, driver.OptSpoofCheck: o.AllowSpoofing} {
 		if different {
@@ -208,7 +215,7 @@ func render(o driver.Options) map[string]string {
 func values() []string {
 	return []string{
 		"", "true", "false", "1", "maybe", "bridge", "lab0", "a/b", "net", "eth1:eth2", "::", "0.0.0.0", "127.0.0.1", "192.0.2.1",
-		"2001:db8::1", "::ffff:192.0.2.1", "nat", "nat-unprotected", "routed", "isolated", "docker", "ournet", "1400", "0", "-1", "70000",
+		"2001:db8::1", "::ffff:192.0.2.1", "nat", "nat-unprotected", "routed", "isolated", "docker", "ournet", "1400", "0", "-1", "70000", "2m0s",
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/ournet/ournet/internal/ttl"
 )
 
 // The least MTU of IPv4 (RFC 791), and the most that a Linux bridge takes.
@@ -114,6 +116,15 @@ func setMTU(o *Options, value string) error {
 		return fmt.Errorf("want a number of bytes from %d to %d, or 0 for the default", minMTU, maxMTU)
 	}
 	o.MTU = mtu
+	return nil
+}
+
+func setDNSTTL(o *Options, value string) error {
+	d, err := ttl.Parse(value)
+	if err != nil {
+		return err
+	}
+	o.DNSTTL = &d
 	return nil
 }
 

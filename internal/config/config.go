@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/ournet/ournet/internal/ttl"
 )
 
 // The environment variables that the plugin reads. Each is listed, settable, in
@@ -15,6 +18,7 @@ import (
 const (
 	EnvName                = "NAME"
 	EnvDefaultAddressPools = "DEFAULT_ADDRESS_POOLS"
+	EnvDNSTTL              = "DNS_TTL"
 	EnvLogLevel            = "LOG_LEVEL"
 )
 
@@ -33,6 +37,9 @@ type Config struct {
 	// from, as the user wrote them, "base=10.128.0.0/10,size=24;…"; the address
 	// manager reads them. Empty means its own default.
 	DefaultAddressPools string
+	// DNSTTL is how long an answer about a container's name may be kept, where the
+	// network does not say otherwise.
+	DNSTTL time.Duration
 	// LogLevel is the least important level that is logged.
 	LogLevel logrus.Level
 	// Cluster is how the host takes part in a cluster, if it does.
@@ -58,6 +65,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Name:            "ournet",
+		DNSTTL:          ttl.Default,
 		LogLevel:        logrus.InfoLevel,
 		Cluster:         Cluster{VXLANPort: 4789, Propagate: true},
 		StateDir:        "/var/lib/ournet",
@@ -114,6 +122,10 @@ func settings() []setting {
 		{EnvDefaultAddressPools, func(cfg *Config, value string) error {
 			cfg.DefaultAddressPools = value
 			return nil
+		}},
+		{EnvDNSTTL, func(cfg *Config, value string) (err error) {
+			cfg.DNSTTL, err = ttl.Parse(value)
+			return err
 		}},
 		{EnvLogLevel, setLogLevel},
 	}

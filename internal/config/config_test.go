@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
@@ -35,6 +36,7 @@ func TestLoad_takesEverySetting(t *testing.T) {
 	want := config.Defaults()
 	want.Name = "lab-2"
 	want.DefaultAddressPools = "base=10.0.0.0/8,size=24"
+	want.DNSTTL = 2 * time.Minute
 	want.LogLevel = logrus.DebugLevel
 	want.Cluster = config.Cluster{
 		Store: "consul://10.0.0.1:8500/lab", StoreOpts: "kv.tokenfile=/etc/ournet/token", Advertise: "eth1",
@@ -43,6 +45,7 @@ func TestLoad_takesEverySetting(t *testing.T) {
 	got, err := config.Load(env(map[string]string{
 		"NAME":                  " lab-2 ",
 		"DEFAULT_ADDRESS_POOLS": "base=10.0.0.0/8,size=24",
+		"DNS_TTL":               "2m",
 		"LOG_LEVEL":             "debug",
 		"CLUSTER_STORE":         "consul://10.0.0.1:8500/lab",
 		"CLUSTER_STORE_OPTS":    "kv.tokenfile=/etc/ournet/token",

@@ -13,6 +13,7 @@ import (
 	"github.com/ournet/ournet/dns"
 	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/sandbox"
+	"github.com/ournet/ournet/internal/ttl"
 )
 
 const (
@@ -75,7 +76,7 @@ func echo(ctx context.Context, conn *net.UDPConn) error {
 
 func records() *dns.Records {
 	r := dns.NewRecords()
-	r.SetNetwork(dns.Network{ID: "n", Name: "lab", TTL: dns.DefaultTTL})
+	r.SetNetwork(dns.Network{ID: "n", Name: "lab", TTL: ttl.Default})
 	var all []dns.Endpoint
 	for i := range hosts {
 		all = append(all, dns.Endpoint{
