@@ -35,8 +35,8 @@ const (
 	maxReply = 64 << 20
 )
 
-// errNotFound says that the engine has no such thing.
-var errNotFound = errors.New("not found")
+// ErrNotFound says that the engine has no such thing.
+var ErrNotFound = errors.New("not found")
 
 // Client asks an engine. It holds no connection between two questions, since the
 // engine may be replaced by another version at any time. It is safe for many
@@ -128,7 +128,7 @@ func (s *session) get(ctx context.Context, path string, value any) (err error) {
 		}
 		return nil
 	case http.StatusNotFound:
-		return fmt.Errorf("ask the engine for %s: %w", path, errNotFound)
+		return fmt.Errorf("ask the engine for %s: %w", path, ErrNotFound)
 	default:
 		text, rerr := io.ReadAll(io.LimitReader(body, 1<<10))
 		return errors.Join(fmt.Errorf("ask the engine for %s: %s: %.200s", path, resp.Status, text), rerr)

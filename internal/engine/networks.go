@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"net/url"
 	"slices"
 )
 
@@ -76,7 +77,7 @@ func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error)
 		}
 		// The list has no endpoints; only the network itself has.
 		var n apiNetwork
-		if err := s.get(ctx, "/networks/"+listed.ID, &n); errors.Is(err, errNotFound) {
+		if err := s.get(ctx, "/networks/"+listed.ID, &n); errors.Is(err, ErrNotFound) {
 			continue // removed since
 		} else if err != nil {
 			return nil, err
@@ -84,6 +85,21 @@ func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error)
 		networks[n.ID] = n.view()
 	}
 	return networks, nil
+}
+
+// Network returns one network. The error is [ErrNotFound] if there is none; so it is
+// while the engine waits for its driver to make it.
+func (c *Client) Network(ctx context.Context, id string) (_ Network, err error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return Network{}, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	var n apiNetwork
+	if err := s.get(ctx, "/networks/"+url.PathEscape(id), &n); err != nil {
+		return Network{}, err
+	}
+	return n.view(), nil
 }
 
 func (n apiNetwork) view() Network {

@@ -25,12 +25,15 @@ const (
 	// before its process runs; Disconnected when it is gone.
 	Connected
 	Disconnected
+	// Renamed comes when a container of whatever networks has another name.
+	Renamed
 )
 
-// Event is a change of the engine's networks that are not of a built-in driver.
+// Event is a change of the engine's networks that are not of a built-in driver, or of
+// a container's name.
 type Event struct {
 	Kind Kind
-	// Network is the network's id, "" for Resync.
+	// Network is the network's id, "" where none is concerned.
 	Network string
 	// Container is the container's id where one is concerned.
 	Container string
@@ -77,9 +80,9 @@ func (c *Client) listen(ctx context.Context, heard func(Event)) (err error) {
 		// The engine begins its answer a moment before it collects events.
 		Since: fmt.Sprintf("%d.%09d", now.Unix(), now.Nanosecond()),
 		Filters: make(client.Filters).
-			Add("type", string(events.NetworkEventType)).
+			Add("type", string(events.NetworkEventType), string(events.ContainerEventType)).
 			Add("event", string(events.ActionCreate), string(events.ActionDestroy),
-				string(events.ActionConnect), string(events.ActionDisconnect)),
+				string(events.ActionConnect), string(events.ActionDisconnect), string(events.ActionRename)),
 	})
 	select {
 	case err := <-stream.Err:
@@ -99,8 +102,12 @@ func (c *Client) listen(ctx context.Context, heard func(Event)) (err error) {
 	}
 }
 
-// parseEvent drops what is not about a network of a remote driver.
+// parseEvent drops what is neither about a network of a remote driver nor about a
+// container's name.
 func parseEvent(m events.Message) (Event, bool) {
+	if m.Type == events.ContainerEventType && m.Action == events.ActionRename {
+		return Event{Kind: Renamed, Container: m.Actor.ID}, true
+	}
 	if m.Type != events.NetworkEventType || builtin(m.Actor.Attributes["type"]) {
 		return Event{}, false
 	}
