@@ -135,12 +135,12 @@ fuzz: ## run each fuzz target for FUZZTIME=10s
 	@tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: lab-test
-lab-test: packages engines plugin ## tests of the lab itself; RUN=pattern chooses
+lab-test: packages engines compose plugin ## tests of the lab itself; RUN=pattern chooses
 	@echo '==> tests of the lab'
 	@go test $(AS_ROOT) -count=1 -v -timeout 10m -run '$(RUN)' ./test/lab/...
 
 .PHONY: e2e
-e2e: packages engines registry plugin ## end-to-end tests on both engines; RUN=pattern chooses
+e2e: packages engines registry consul compose plugin ## end-to-end tests on both engines; RUN=pattern chooses
 	@echo '==> end-to-end tests'
 	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
 
@@ -155,7 +155,7 @@ fmt: tools ## format the code
 # ---- what has to be there
 
 .PHONY: setup
-setup: packages engines registry tools consul ## all set-up that the tests need
+setup: packages engines registry tools consul compose ## all set-up that the tests need
 
 .PHONY: packages-demo packages
 packages-demo:
@@ -165,12 +165,13 @@ packages:
 	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2 \
 		nftables conntrack iperf3 gcc libc6-dev libseccomp-dev pkg-config
 
-.PHONY: engines engine-20.10 engine-29 registry consul tools
+.PHONY: engines engine-20.10 engine-29 registry consul compose tools
 engines: engine-20.10 engine-29
 engine-20.10: $(STAMPS)/engine-20.10
 engine-29: $(addprefix $(STAMPS)/,containerd runc engine cli docker-init)
 registry: $(STAMPS)/registry
 consul: $(STAMPS)/consul
+compose: $(STAMPS)/compose
 tools: $(STAMPS)/lint
 
 $(STAMPS)/engine-20.10: tools/engine-20.10.sh tools/debs.sh
@@ -198,6 +199,14 @@ $(eval $(call go-tool,lint,bin,golangci-lint and govulncheck,CGO_ENABLED=0,-ldfl
 # Having no go.mod of its own, the CLI would be compiled as Go 1.16 is.
 $(eval $(call go-tool,cli,engine-29/bin,the Docker CLI,CGO_ENABLED=0,-gcflags=github.com/docker/cli/...=-lang=go1.26 \
 	-ldflags '-s -w -X github.com/docker/cli/cli/version.Version=$(shell sed -nE 's,.*github.com/docker/cli v([^+]*).*,\1,p' tools/cli/go.mod)'))
+
+# Its package is called cmd, and so would be the program.
+$(STAMPS)/compose: tools/compose/go.mod tools/compose/go.sum | packages
+	@mkdir -p $(CACHE)/bin $(@D)
+	@tools/step.sh "build Docker Compose from source" env CGO_ENABLED=0 go build -C tools/compose -trimpath \
+		-ldflags '-s -w -X github.com/docker/compose/v5/internal.Version=$(shell sed -nE 's,.*docker/compose/v5 ([^ ]*).*,\1,p' tools/compose/go.mod)' \
+		-o $(CACHE)/bin/docker-compose tool
+	@touch $@
 
 .PHONY: clean
 clean: ## remove what was built; `rm -rf .cache` removes the set-up as well

@@ -61,14 +61,3 @@ func (h *Host) unplug(ctx context.Context) error {
 		return nil
 	})
 }
-
-// Cut unplugs the host's cable: the host runs on, alone.
-func (h *Host) Cut(ctx context.Context) error { return h.setCable(ctx, "down") }
-
-// Heal plugs the host's cable in again.
-func (h *Host) Heal(ctx context.Context) error { return h.setCable(ctx, "up") }
-
-func (h *Host) setCable(ctx context.Context, state string) error {
-	_, err := h.lab.Outside.inNet(ctx, "ip", "link", "set", h.cable(), state)
-	return err
-}

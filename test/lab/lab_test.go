@@ -158,28 +158,72 @@ func TestHost_crashLosesTheKernelsState(t *testing.T) {
 	}
 }
 
-func TestHost_cutStopsAllTrafficAndHealBringsItBack(t *testing.T) {
+func TestHost_cutsStopTrafficAndHealBringsItBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	l := up(ctx, t, Engine29, Engine29)
-	ping := func() error {
-		_, err := l.Host(2).Exec(ctx, "ping", "-c1", "-W1", l.Host(1).Address().String())
+	server, err := l.ServerAddress(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ping := func(target string) error {
+		_, err := l.Host(1).Exec(ctx, "ping", "-c1", "-W1", target)
 		return err
 	}
-	if err := ping(); err != nil {
+	for _, tc := range []struct {
+		name         string
+		cut          func(context.Context) error
+		peer, server bool // who still answers
+	}{
+		{"not cut", func(context.Context) error { return nil }, true, true},
+		{"from all", l.Host(1).Cut, false, false},
+		{"from hosts", l.Host(1).CutFromHosts, false, true},
+		{"from the outside", l.Host(1).CutFromOutside, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := tc.cut(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for target, want := range map[string]bool{
+				l.Host(2).Address().String(): tc.peer, server.String(): tc.server, l.Outside.Address().String(): tc.server,
+			} {
+				if err := ping(target); (err == nil) != want {
+					t.Errorf("that %s answers is %t (%v), want %t", target, err == nil, err, want)
+				}
+			}
+			if err := l.Host(1).Heal(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for _, target := range []string{l.Host(2).Address().String(), server.String()} {
+				if err := Poll(ctx, "an answer after the cut was healed", func() error { return ping(target) }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestLab_composeRunsOnEachEngine(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := up(ctx, t, Engines()...)
+	if err := l.InstallCompose(); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Host(1).Cut(ctx); err != nil {
+	file := filepath.Join(t.TempDir(), "compose.yaml")
+	if err := os.WriteFile(file, []byte("services: {web: {image: busybox, command: sleep 1d, network_mode: none}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ping() == nil {
-		t.Error("a host whose cable is cut answers")
-	}
-	if err := l.Host(1).Heal(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := Poll(ctx, "an answer over the healed cable", ping); err != nil {
-		t.Error(err)
+	for _, h := range l.Hosts {
+		if err := h.ImportImages(ctx); err != nil {
+			t.Fatal(err)
+		}
+		must(t)(h.Docker(ctx, "compose", "--project-name", "p", "--file", file, "up", "--detach"))
+		out := must(t)(h.Docker(ctx, "compose", "--project-name", "p", "--file", file, "ps", "--services", "--status", "running"))
+		if out != "web" {
+			t.Errorf("engine %s runs the services %q, want web", h.Engine, out)
+		}
+		must(t)(h.Docker(ctx, "compose", "--project-name", "p", "--file", file, "down"))
 	}
 }
 

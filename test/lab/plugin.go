@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,6 +37,22 @@ const (
 func (h *Host) InstallCommand(ctx context.Context, file string) error {
 	_, err := h.Exec(ctx, "install", "-D", "-m", "755", file, CommandFile)
 	return err
+}
+
+// InstallCompose lets [Host.Docker] run "docker compose" on every host.
+func (l *Lab) InstallCompose() error {
+	program := filepath.Join(l.record.Cache, "bin", "docker-compose")
+	if _, err := os.Stat(program); err != nil {
+		return fmt.Errorf("compose is not built: run `make compose`: %w", err)
+	}
+	folder := l.path("cli", "cli-plugins")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("make the folder of the client's plugins: %w", err)
+	}
+	if err := os.Symlink(program, filepath.Join(folder, "docker-compose")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("install compose: %w", err)
+	}
+	return nil
 }
 
 // BuiltCommand returns the path of the operator's command as `make plugin` builds it.
