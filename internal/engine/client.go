@@ -6,6 +6,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,30 +108,57 @@ func (s *session) close() error {
 // not used for it, because they refuse what older engines write: 20.10 gives the
 // gateway of an IPv6 subnet with a prefix length, and one such network would make
 // the whole list unreadable.
-func (s *session) get(ctx context.Context, path string, value any) (err error) {
+func (s *session) get(ctx context.Context, path string, value any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	status, err := s.send(ctx, http.MethodGet, path, nil, value)
+	if err != nil && status == http.StatusNotFound {
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return err
+}
+
+// send sends a request with body, unless that is nil, and reads the answer into value,
+// unless that is nil. It returns the status as well, 0 if there was no answer.
+func (s *session) send(ctx context.Context, method, path string, body, value any) (status int, err error) {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return 0, fmt.Errorf("ask the engine for %s: %w", path, err)
+		}
+	}
 	url := "http://" + client.DummyHost + "/v" + s.api.ClientVersion() + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, url, &content)
 	if err != nil {
-		return fmt.Errorf("ask the engine for %s: %w", path, err)
+		return 0, fmt.Errorf("ask the engine for %s: %w", path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask the engine for %s: %w", path, err)
+		return 0, fmt.Errorf("ask the engine for %s: %w", path, err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	body := io.LimitReader(resp.Body, maxReply)
-	switch resp.StatusCode {
-	case http.StatusOK:
-		if err := json.NewDecoder(body).Decode(value); err != nil {
-			return fmt.Errorf("read the engine's answer to %s: %w", path, err)
-		}
-		return nil
-	case http.StatusNotFound:
-		return fmt.Errorf("ask the engine for %s: %w", path, ErrNotFound)
-	default:
-		text, rerr := io.ReadAll(io.LimitReader(body, 1<<10))
-		return errors.Join(fmt.Errorf("ask the engine for %s: %s: %.200s", path, resp.Status, text), rerr)
+	reply := io.LimitReader(resp.Body, maxReply)
+	switch {
+	case resp.StatusCode/100 != 2:
+		text, rerr := io.ReadAll(io.LimitReader(reply, 1<<10))
+		return resp.StatusCode, errors.Join(fmt.Errorf("ask the engine for %s: %s", path, refusal(resp.Status, text)), rerr)
+	case value == nil:
+		return resp.StatusCode, nil
 	}
+	if err := json.NewDecoder(reply).Decode(value); err != nil {
+		return resp.StatusCode, fmt.Errorf("read the engine's answer to %s: %w", path, err)
+	}
+	return resp.StatusCode, nil
+}
+
+// refusal returns what the engine says of why it did not do something.
+func refusal(status string, text []byte) string {
+	var said struct{ Message string }
+	if json.Unmarshal(text, &said) == nil && said.Message != "" {
+		return status + ": " + said.Message
+	}
+	return fmt.Sprintf("%s: %.200s", status, text)
 }

@@ -38,6 +38,8 @@ type fakeEngine struct {
 	paths  []string // asked for, without the version
 	bodies map[string]string
 	events chan string // "" breaks the stream
+	// answers are for paths that take more than a body; set before start.
+	answers map[string]http.HandlerFunc
 }
 
 // newFakeEngine returns an engine that is not running yet.
@@ -106,9 +108,12 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.paths = append(e.paths, path)
 	body, known := e.bodies[path]
 	e.mu.Unlock()
+	answer := e.answers[path]
 	switch {
 	case path == "/events":
 		e.stream(w, r)
+	case answer != nil:
+		answer(w, r)
 	case known:
 		_, _ = io.WriteString(w, body) // a broken connection is the client's to report
 	default:
