@@ -124,7 +124,7 @@ func (c *command) ournet() *cobra.Command {
 	}
 	cmd.PersistentFlags().StringVar(&c.plugin, "plugin", name,
 		"which plugin to ask, by its setting "+config.EnvName+"; the environment's "+envPlugin)
-	cmd.AddCommand(c.ports())
+	cmd.AddCommand(c.ports(), c.network(), c.host())
 	return cmd
 }
 
@@ -159,7 +159,7 @@ func (c *command) metadata() *cobra.Command {
 				SchemaVersion:    "0.1.0", // the only one there is
 				Vendor:           "ournet",
 				Version:          version.Current,
-				ShortDescription: "Published ports of ournet networks",
+				ShortDescription: "Networks, hosts and published ports of ournet",
 				URL:              "https://github.com/ournet/ournet",
 			})
 		},
@@ -173,13 +173,27 @@ func (c *command) remark(format string, args ...any) {
 
 // networks asks the plugin.
 func (c *command) networks(ctx context.Context) (admin.Networks, error) {
+	client, err := c.client()
+	if err != nil {
+		return admin.Networks{}, err
+	}
+	n, err := client.Networks(ctx)
+	return n, explain(err)
+}
+
+// client returns who asks the plugin that the flags mean.
+func (c *command) client() (*admin.Client, error) {
 	if c.context != "" && c.context != "default" {
-		return admin.Networks{}, fmt.Errorf("--context %s: the plugin can only be asked on its own host: run the command there", c.context)
+		return nil, fmt.Errorf("--context %s: the plugin can only be asked on its own host: run the command there", c.context)
 	}
 	if err := config.CheckName(c.plugin); err != nil {
-		return admin.Networks{}, fmt.Errorf("--plugin %q: %w", c.plugin, err)
+		return nil, fmt.Errorf("--plugin %q: %w", c.plugin, err)
 	}
-	n, err := admin.New(c.socket(c.plugin)).Networks(ctx)
+	return admin.New(c.socket(c.plugin)), nil
+}
+
+// explain adds to an error what to do about it.
+func explain(err error) error {
 	switch {
 	case errors.Is(err, admin.ErrPermission):
 		err = fmt.Errorf("%w\nOnly root may ask the plugin: try again with sudo", err)
@@ -188,5 +202,5 @@ func (c *command) networks(ctx context.Context) (admin.Networks, error) {
 	case errors.Is(err, admin.ErrUnknown):
 		err = fmt.Errorf("%w\nIt is no ournet plugin, or one that is older than this command: see docs/install.md for how to upgrade it", err)
 	}
-	return n, err
+	return err
 }

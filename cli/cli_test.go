@@ -107,6 +107,16 @@ func callIn(t *testing.T, env map[string]string, socket string, names namer, arg
 // plugin answers with have on a socket until the test ends, and returns its path.
 func plugin(t *testing.T, have admin.Networks) string {
 	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+admin.NetworksPath, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(have) // a broken connection is the client's to report
+	})
+	return serve(t, mux)
+}
+
+// serve answers on a socket until the test ends, and returns its path.
+func serve(t *testing.T, mux *http.ServeMux) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "cli") //nolint:usetesting // t.TempDir has the test's name in it, too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -117,10 +127,6 @@ func plugin(t *testing.T, have admin.Networks) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+admin.NetworksPath, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(have) // a broken connection is the client's to report
-	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()

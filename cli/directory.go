@@ -87,8 +87,9 @@ func (d directory) things(have admin.Networks) []thing {
 	return all
 }
 
-// find returns the one thing that has the name or id, or else whose id begins with it.
-func find(arg string, all []thing) (thing, error) {
+// find returns the one thing that has the name or id, or else whose id begins with it;
+// what says what there is none of.
+func find(arg, what string, all []thing) (thing, error) {
 	matches := func(is func(thing) bool) (found []thing) {
 		for _, t := range all {
 			if is(t) {
@@ -105,7 +106,7 @@ func find(arg string, all []thing) (thing, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return thing{}, fmt.Errorf("there is no network of ournet's and no container with the name or id %q", arg)
+		return thing{}, fmt.Errorf("there is no %s with the name or id %q", what, arg)
 	}
 	names := make([]string, 0, len(found))
 	for _, t := range found {

@@ -71,9 +71,7 @@ func (c *command) ports() *cobra.Command {
 			return write(c.Stdout, f, rows)
 		},
 	}
-	cmd.Flags().StringVar(&layout, "format", "",
-		"'table', 'table TEMPLATE', 'json' (one object a line), or a Go template for each line")
-	cmd.Flags().BoolVar(&whole, "no-trunc", false, "do not shorten ids")
+	addListFlags(cmd, &layout, &whole)
 	return cmd
 }
 
@@ -92,13 +90,13 @@ func (c *command) listPorts(ctx context.Context, args []string) ([]port, error) 
 	}
 	var names directory
 	if len(have.Networks) > 0 || len(args) > 0 {
-		if names, err = lookUp(ctx, c.engine(c.host()), have, len(args) > 0); err != nil {
+		if names, err = lookUp(ctx, c.engine(c.engineHost()), have, len(args) > 0); err != nil {
 			c.remark("Names are not known, so ids are shown: %v", err)
 		}
 	}
 	rows := portsOf(have, names)
 	if len(args) > 0 {
-		one, err := find(args[0], names.things(have))
+		one, err := find(args[0], "network of ournet's and no container", names.things(have))
 		if err != nil {
 			return nil, err
 		}
@@ -108,8 +106,8 @@ func (c *command) listPorts(ctx context.Context, args []string) ([]port, error) 
 	return rows, nil
 }
 
-// host returns what --host says; the client takes the last one.
-func (c *command) host() string {
+// engineHost returns what --host says; the client takes the last one.
+func (c *command) engineHost() string {
 	if len(c.hosts) == 0 {
 		return ""
 	}

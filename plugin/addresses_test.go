@@ -54,6 +54,8 @@ func (f *fakeAddresses) dump(b *strings.Builder) {
 	b.WriteString(strings.Join(lines, ""))
 }
 
+func (f *fakeAddresses) Pools() []ipam.PoolInfo { return nil }
+
 func (f *fakeAddresses) RequestPool(_ context.Context, req ipam.PoolRequest) (ipam.PoolID, netip.Prefix, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,12 +1,19 @@
 package plugin
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/admin"
+	"github.com/ournet/ournet/ipam"
 )
+
+// removeTimeout bounds what an operator's command has removed; it is less than
+// [writeTimeout].
+const removeTimeout = 10 * time.Second
 
 // NetworkLister knows all networks and endpoints of this host.
 type NetworkLister interface {
@@ -26,14 +33,45 @@ func (h *Handler) read(path string, answer func() any) {
 	}
 }
 
-// adminNetworks is what an operator's command sees of have.
-func adminNetworks(have []driver.Attached) admin.Networks {
+// remove registers do as the answer to DELETE of path, for what its query names by id.
+func (h *Handler) remove(path string, do func(ctx context.Context, id string) error) {
+	h.paths[path] = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodDelete {
+			h.refuse(w, http.StatusMethodNotAllowed, path+" is only for DELETE")
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), removeTimeout)
+		defer cancel()
+		id := r.URL.Query().Get("id")
+		if err := do(ctx, id); err != nil {
+			h.log.WithError(err).WithField("id", id).Warn("not removed: " + path)
+			h.refuse(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		h.reply(w, http.StatusOK, struct{}{})
+	}
+}
+
+// adminNetworks is what an operator's command sees of have, and of the pools.
+func adminNetworks(have []driver.Attached, pools []ipam.PoolInfo) admin.Networks {
+	byID := make(map[ipam.PoolID]ipam.PoolInfo, len(pools))
+	for _, p := range pools {
+		byID[p.ID] = p
+	}
 	all := admin.Networks{Networks: make([]admin.Network, 0, len(have))}
 	for _, a := range have {
 		n := admin.Network{
 			ID:         string(a.Network.ID),
+			Type:       string(a.Network.Options.Type),
+			Internal:   a.Network.Internal,
+			Created:    a.Network.Created,
 			Endpoints:  make([]admin.Endpoint, 0, len(a.Endpoints)),
+			Pools:      make([]admin.Pool, 0, len(a.Network.Subnets)),
 			Unreadable: len(a.Unreadable),
+		}
+		for _, s := range a.Network.Subnets {
+			p := byID[poolID(s)] // none for a subnet of the engine's own address manager
+			n.Pools = append(n.Pools, admin.Pool{Subnet: s.Pool, Used: p.Used, Free: p.Free})
 		}
 		for _, ep := range a.Endpoints {
 			n.Endpoints = append(n.Endpoints, admin.Endpoint{ID: string(ep.ID), Ports: adminPorts(ep)})

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"math"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -27,7 +28,24 @@ func testListing(ports ...admin.Port) admin.Networks {
 	if ports == nil {
 		ports = []admin.Port{}
 	}
-	return admin.Networks{Networks: []admin.Network{{ID: testNetwork, Endpoints: []admin.Endpoint{{ID: testEndpoint, Ports: ports}}}}}
+	return admin.Networks{Networks: []admin.Network{testNetworkListing(admin.Endpoint{ID: testEndpoint, Ports: ports})}}
+}
+
+// testNetworkListing is the one network, with what was leased for it.
+func testNetworkListing(endpoints ...admin.Endpoint) admin.Network {
+	used := uint64(len(endpoints))
+	return admin.Network{
+		ID: testNetwork, Type: "bridge", Endpoints: append([]admin.Endpoint{}, endpoints...),
+		Pools: []admin.Pool{
+			{Subnet: netip.MustParsePrefix("10.9.0.0/24"), Used: used, Free: 254 - used},
+			{Subnet: netip.MustParsePrefix("fd09::/64"), Used: used, Free: math.MaxUint64 - used},
+		},
+	}
+}
+
+// comparableListing leaves out of a comparison when a network was made.
+func comparableListing() cmp.Options {
+	return cmp.Options{cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{}), cmpopts.IgnoreFields(admin.Network{}, "Created")}
 }
 
 func TestAdmin_networksShowWhatIsPublishedNow(t *testing.T) {
@@ -36,7 +54,7 @@ func TestAdmin_networksShowWhatIsPublishedNow(t *testing.T) {
 	c := admin.New(s.socket(t))
 	assert := func(when string, want admin.Networks) {
 		t.Helper()
-		if diff := cmp.Diff(want, listed(t, c), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+		if diff := cmp.Diff(want, listed(t, c), comparableListing()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)
 		}
 	}
@@ -74,7 +92,9 @@ func TestAdmin_networksShowWhatIsPublishedNow(t *testing.T) {
 	s.must(t, "/NetworkDriver.RevokeExternalConnectivity", ids(testEndpoint))
 	assert("with the ports taken back", testListing())
 	s.must(t, "/NetworkDriver.DeleteEndpoint", ids(testEndpoint))
-	assert("without the endpoint", admin.Networks{Networks: []admin.Network{{ID: testNetwork, Endpoints: []admin.Endpoint{}}}})
+	s.must(t, "/IpamDriver.ReleaseAddress", `{"PoolID":"ournet-host/10.9.0.0/24","Address":"10.9.0.2"}`)
+	s.must(t, "/IpamDriver.ReleaseAddress", `{"PoolID":"ournet-host/fd09::/64","Address":"fd09::2"}`)
+	assert("without the endpoint", admin.Networks{Networks: []admin.Network{testNetworkListing()}})
 	s.must(t, "/NetworkDriver.DeleteNetwork", `{"NetworkID":"`+testNetwork+`"}`)
 	assert("without the network", admin.Networks{Networks: []admin.Network{}})
 }
@@ -90,8 +110,10 @@ func TestAdmin_networksCountWhatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.restart(t)
-	want := admin.Networks{Networks: []admin.Network{{ID: testNetwork, Endpoints: []admin.Endpoint{}, Unreadable: 1}}}
-	if diff := cmp.Diff(want, listed(t, admin.New(s.socket(t)))); diff != "" {
+	network := testNetworkListing()
+	network.Unreadable = 1
+	want := admin.Networks{Networks: []admin.Network{network}}
+	if diff := cmp.Diff(want, listed(t, admin.New(s.socket(t))), comparableListing()); diff != "" {
 		t.Errorf("Networks (-want +got):\n%s", diff)
 	}
 }

@@ -34,6 +34,8 @@ type Pools interface {
 	// BindPool says that a network of ours lives in the pool; repeating it is fine.
 	BindPool(id ipam.PoolID, network string) error
 	UnbindPool(ctx context.Context, id ipam.PoolID, network string) error
+	// Pools tells what there is, from memory.
+	Pools() []ipam.PoolInfo
 }
 
 // Leases hands out addresses of a pool. An address that is never bound is taken

@@ -9,9 +9,10 @@ package admin
 import (
 	"net/netip"
 	"path/filepath"
+	"time"
 )
 
-// What can be read with GET, on the sockets of the plugin protocol.
+// What can be read with GET, beside [ClusterPath], on the sockets of the plugin protocol.
 const (
 	// NetworksPath answers [Networks].
 	NetworksPath = "/ournet/v1/networks"
@@ -38,6 +39,16 @@ type Network struct {
 	// ID is the engine's.
 	ID        string     `json:"id"`
 	Endpoints []Endpoint `json:"endpoints"`
+	// Type is the kind of network, "bridge" or "overlay".
+	Type string `json:"type"`
+	// Shared is the cluster's id of a network of the cluster, "" for one of this host.
+	Shared string `json:"shared,omitempty"`
+	// Internal says that there is no way out of it.
+	Internal bool `json:"internal,omitempty"`
+	// Created is when the engine asked for it.
+	Created time.Time `json:"created"`
+	// Pools are its subnets.
+	Pools []Pool `json:"pools"`
 	// Unreadable is how many further endpoints there are, of which nothing can be
 	// said: a later version of the plugin has recorded them.
 	Unreadable int `json:"unreadable,omitempty"`

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// askTimeout bounds one question. The plugin answers from memory.
+	// askTimeout bounds one question that changes nothing. The plugin answers from memory.
 	askTimeout = 5 * time.Second
 	// maxReply caps an answer in bytes; ten thousand published ports are 1.5 MB.
 	maxReply = 32 << 20
@@ -47,14 +47,19 @@ func (c *Client) Networks(ctx context.Context) (Networks, error) {
 }
 
 // get reads the answer to path into value.
-func (c *Client) get(ctx context.Context, path string, value any) (err error) {
+func (c *Client) get(ctx context.Context, path string, value any) error {
+	return c.ask(ctx, http.MethodGet, path, value)
+}
+
+// ask reads the answer to path into value, unless that is nil.
+func (c *Client) ask(ctx context.Context, method, path string, value any) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", c.socket)
 	}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://plugin"+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, "http://plugin"+path, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("ask the plugin at %s for %s: %w", c.socket, path, err)
 	}
@@ -69,8 +74,11 @@ func (c *Client) get(ctx context.Context, path string, value any) (err error) {
 	case http.StatusNotFound:
 		return fmt.Errorf("ask the plugin at %s for %s: %w", c.socket, path, ErrUnknown)
 	default:
-		text, rerr := io.ReadAll(io.LimitReader(body, 1<<10))
-		return errors.Join(fmt.Errorf("ask the plugin at %s for %s: %s: %.200s", c.socket, path, resp.Status, text), rerr)
+		text, rerr := io.ReadAll(io.LimitReader(body, 4<<10))
+		return errors.Join(fmt.Errorf("ask the plugin at %s for %s: %s", c.socket, path, refusal(resp.Status, text)), rerr)
+	}
+	if value == nil {
+		return nil
 	}
 	err = json.NewDecoder(body).Decode(value)
 	switch {
@@ -81,6 +89,15 @@ func (c *Client) get(ctx context.Context, path string, value any) (err error) {
 	default:
 		return fmt.Errorf("read the answer of the plugin at %s to %s: %w", c.socket, path, err)
 	}
+}
+
+// refusal returns the plugin's own words, if it has any.
+func refusal(status string, text []byte) string {
+	var said struct{ Err string }
+	if json.Unmarshal(text, &said) == nil && said.Err != "" {
+		return said.Err
+	}
+	return fmt.Sprintf("%s: %.200s", status, text)
 }
 
 // classify gives an error of connecting its sentinel.
