@@ -87,7 +87,7 @@ func (p *propagator) heard(ev engine.Event) {
 		if len(p.troubles()) == 0 {
 			return // nothing waits for a network to be empty
 		}
-	case engine.Connected:
+	case engine.Connected, engine.Renamed:
 		return
 	}
 	p.tell()
