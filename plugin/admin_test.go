@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -122,12 +123,24 @@ func TestAdmin_pathsAreOnlyRead(t *testing.T) {
 	t.Parallel()
 	s := populated(t)
 	before := s.state(t)
-	for _, path := range []string{admin.NetworksPath, admin.StatsPath} {
+	for _, path := range []string{admin.NetworksPath, admin.StatsPath, admin.ClusterPath, admin.HostsPath} {
 		if a := s.ask(t, path, "{}"); a.Status != http.StatusMethodNotAllowed || errText(t, a) == "" {
 			t.Errorf("POST of %s = %v, want it refused", path, a)
 		}
 	}
 	if diff := cmp.Diff(before, s.state(t)); diff != "" {
 		t.Errorf("asking changed the state (-before +after):\n%s", diff)
+	}
+}
+
+func TestAdmin_hostInNoClusterSaysHowToGetIntoOne(t *testing.T) {
+	t.Parallel()
+	c := admin.New(newStack(t).socket(t))
+	got, err := c.Cluster(t.Context())
+	if err != nil || got.Store != "" || len(got.Hosts) > 0 || len(got.Networks) > 0 {
+		t.Errorf("Cluster = %+v, %v, want none", got, err)
+	}
+	if err := c.RemoveHost(t.Context(), "h1"); err == nil || !strings.Contains(err.Error(), "docker plugin set ournet/ournet CLUSTER_STORE=") {
+		t.Errorf("RemoveHost = %v, want what to set", err)
 	}
 }

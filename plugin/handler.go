@@ -42,6 +42,7 @@ func NewHandler(log logrus.FieldLogger, networks Networks, addresses Addresses) 
 	h := &Handler{log: log, deadline: verbDeadline, grace: verbGrace, paths: make(map[string]http.HandlerFunc), stats: newDurations()}
 	h.read(admin.StatsPath, func() any { return h.stats.snapshot() })
 	h.read(admin.NetworksPath, func() any { return adminNetworks(networks.All(), addresses.Pools()) })
+	h.registerCluster(noCluster{})
 	route(h, "Plugin.Activate", bodyIgnored, activate)
 	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, now: time.Now}
 	h.verbs.register(h)
