@@ -30,9 +30,10 @@ func (m *Manager) Adopt(ctx context.Context, live []LiveNetwork) error {
 	addrs := make(map[PoolID]map[netip.Addr]string)
 	var problems []error
 	for _, ln := range live {
-		problems = append(problems, collect(ln, pools, addrs))
+		problems = append(problems, collect(m.resolve(ln), pools, addrs))
 	}
 	m.unbindOthers(pools, addrs)
+	defer m.setPlaces(live)
 	for _, id := range slices.Sorted(maps.Keys(pools)) {
 		if err := m.adoptPool(ctx, id, pools[id]); err != nil {
 			problems = append(problems, fmt.Errorf("adopt pool %s of network %s: %w", id, short(pools[id]), err))
@@ -47,13 +48,37 @@ func (m *Manager) Adopt(ctx context.Context, live []LiveNetwork) error {
 	return errors.Join(problems...)
 }
 
+// resolve returns ln with the ids that its pools have.
+func (m *Manager) resolve(ln LiveNetwork) LiveNetwork {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ln.Pools = slices.Clone(ln.Pools)
+	for i, id := range ln.Pools {
+		ln.Pools[i] = m.resolveLocked(id)
+	}
+	return ln
+}
+
+// setPlaces says in which order networks use their pools.
+func (m *Manager) setPlaces(live []LiveNetwork) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ln := range live {
+		for i, id := range ln.Pools {
+			if p := m.pools[m.resolveLocked(id)]; p != nil && p.network == ln.Network {
+				p.place = i
+			}
+		}
+	}
+}
+
 // collect adds what ln has to pools and addrs.
 func collect(ln LiveNetwork, pools map[PoolID]string, addrs map[PoolID]map[netip.Addr]string) error {
 	var problems []error
 	own := make(map[PoolID]netip.Prefix)
 	for _, id := range ln.Pools {
 		space, subnet, err := ParsePoolID(string(id))
-		if err != nil || space != SpaceHost {
+		if err != nil || !IsSpace(space) {
 			continue
 		}
 		if other, taken := pools[id]; taken && other != ln.Network {
@@ -124,7 +149,7 @@ func (m *Manager) adoptPool(ctx context.Context, id PoolID, network string) erro
 }
 
 func (m *Manager) reserveAdopted(id PoolID, network string) (poolGrant, <-chan struct{}, error) {
-	_, subnet, err := ParsePoolID(string(id))
+	space, subnet, err := ParsePoolID(string(id))
 	if err != nil {
 		return poolGrant{}, nil, err
 	}
@@ -135,11 +160,12 @@ func (m *Manager) reserveAdopted(id PoolID, network string) (poolGrant, <-chan s
 			return poolGrant{}, p.writing, nil
 		}
 		p.network = network
+		m.wantLocked(p)
 		return poolGrant{pool: p}, nil, nil
 	}
 	r := poolRecord{Version: recordVersion, Subnet: subnet, Created: m.now().UTC().Round(0)}
 	// Its own routes are in the way of nothing: the network is there already.
-	if _, wait, err := m.matchLocked(r, nil); err != nil || wait != nil {
+	if _, wait, err := m.matchLocked(space, r, nil); err != nil || wait != nil {
 		return poolGrant{}, wait, err
 	}
 	p := newPool(id, r, m.now())
@@ -183,7 +209,7 @@ func (m *Manager) reserveLive(id PoolID, addr netip.Addr, endpoint string) (leas
 		return leaseWrite{}, nil, fmt.Errorf("it is %w by %s", ErrInUse, l.holder(p))
 	}
 	if l != nil && l.Released.IsZero() {
-		if _, unsure := m.strays[leaseKey(p.Subnet, addr)]; !unsure {
+		if _, unsure := m.strays[p.id.leaseKey(addr)]; !unsure {
 			l.endpoint = endpoint
 			return leaseWrite{}, nil, nil
 		}

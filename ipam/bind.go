@@ -6,12 +6,13 @@ import (
 	"net/netip"
 )
 
-// BindPool says that a network was made of the pool. Binding it again to the same
+// BindPool says that a network was made of the pool; the order in which the pools of
+// a network are bound is that in which they are used. Binding it again to the same
 // network is fine; to another is [ErrInUse] and names the one that has it.
 func (m *Manager) BindPool(id PoolID, network string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[id]
+	p := m.pools[m.resolveLocked(id)]
 	switch {
 	case p == nil:
 		return fmt.Errorf("%w: %s; it was not asked for, or was freed because no network took it up in %s", ErrNoPool, id, m.confirm)
@@ -22,7 +23,14 @@ func (m *Manager) BindPool(id PoolID, network string) error {
 	case p.network != "":
 		return fmt.Errorf("address pool %s is %w by network %s", id, ErrInUse, short(p.network))
 	}
+	p.place = 0
+	for _, o := range m.pools {
+		if o.network == network {
+			p.place = max(p.place, o.place+1)
+		}
+	}
 	p.network, p.released = network, false
+	m.wantLocked(p)
 	return nil
 }
 
@@ -31,6 +39,7 @@ func (m *Manager) BindPool(id PoolID, network string) error {
 // that is not bound to that network is not touched.
 func (m *Manager) UnbindPool(ctx context.Context, id PoolID, network string) error {
 	m.mu.Lock()
+	id = m.resolveLocked(id)
 	p := m.pools[id]
 	if p == nil || (p.network != "" && p.network != network) {
 		m.mu.Unlock()
@@ -50,7 +59,7 @@ func (m *Manager) BindAddress(id PoolID, addr netip.Addr, endpoint string) error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	addr = addr.Unmap()
-	p := m.pools[id]
+	p := m.pools[m.holderLocked(id, addr)]
 	if p == nil {
 		return fmt.Errorf("%w: %s", ErrNoPool, id)
 	}
@@ -74,11 +83,12 @@ func (m *Manager) BindAddress(id PoolID, addr netip.Addr, endpoint string) error
 func (m *Manager) UnbindAddress(id PoolID, addr netip.Addr, endpoint string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pools[id]
+	addr = addr.Unmap()
+	p := m.pools[m.holderLocked(id, addr)]
 	if p == nil {
 		return
 	}
-	if l := p.leases[addr.Unmap()]; l != nil && endpoint != "" && l.endpoint == endpoint {
+	if l := p.leases[addr]; l != nil && endpoint != "" && l.endpoint == endpoint {
 		l.endpoint, l.since = "", m.now()
 	}
 }

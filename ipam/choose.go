@@ -29,10 +29,38 @@ type grant struct {
 	record *leaseRecord
 	// wait, if not nil, is all of the answer: ask again when it is closed.
 	wait <-chan struct{}
+	// need, if there is one, is all of the answer beside addr: ask again when it
+	// is met; gateway is what addr is to be, where that is the network's.
+	need    need
+	gateway bool
+}
+
+// need is what of a pool that hosts share has to be agreed on with them first.
+type need int
+
+const (
+	needNothing need = iota
+	// needAddress is that the address becomes this host's.
+	needAddress
+	// needShared is that the address, or any if it is not valid, becomes the network's.
+	needShared
+	// needMore is that any address becomes this host's.
+	needMore
+	// needOthers is that another host gives one that it does not use.
+	needOthers
+)
+
+// tried says what was done for a request so far, to no avail.
+type tried struct {
+	// more is that no host can get more addresses of the cluster, others that no
+	// host could give one.
+	more, others bool
+	// away is why the cluster could not be asked.
+	away error
 }
 
 // choose answers a request. It changes nothing but the cursor.
-func (p *pool) choose(req AddressRequest, now time.Time, confirm time.Duration) (grant, error) {
+func (p *pool) choose(req AddressRequest, t tried, now time.Time, confirm time.Duration) (grant, error) {
 	switch {
 	case req.Gateway && req.Address.IsValid():
 		return p.chooseGiven(req.Address, leaseRecord{Kind: kindGateway})
@@ -45,7 +73,7 @@ func (p *pool) choose(req AddressRequest, now time.Time, confirm time.Duration) 
 	case req.Address.IsValid():
 		return p.chooseGiven(req.Address, leaseRecord{Kind: kindStatic, Name: req.Name})
 	default:
-		return p.chooseAny(req.Name, now, confirm)
+		return p.chooseAny(req.Name, t, now, confirm)
 	}
 }
 
@@ -59,12 +87,35 @@ func (p *pool) chooseGiven(addr netip.Addr, want leaseRecord) (grant, error) {
 	}
 	l := p.leases[addr]
 	switch {
-	case l == nil || l.writing != nil || !l.Released.IsZero():
-		return p.take(addr, want), nil
+	case l != nil && l.writing != nil:
+		return grant{wait: l.writing}, nil
+	case l == nil || !l.Released.IsZero():
+		if p.isShared() {
+			return p.chooseShared(addr, want)
+		}
+		return p.grant(addr, want), nil
 	case l.repeatedBy(want):
 		return grant{addr: addr}, nil
 	default:
 		return grant{}, fmt.Errorf("address %s is %w by %s", addr, ErrInUse, l.holder(p))
+	}
+}
+
+// chooseShared answers a request for a given address that this host has not leased.
+func (p *pool) chooseShared(addr netip.Addr, want leaseRecord) (grant, error) {
+	switch {
+	case want.ofNetwork() && !p.ofNetwork(addr, want.Kind):
+		return grant{addr: addr, need: needShared, gateway: want.Kind == kindGateway}, nil
+	case want.ofNetwork():
+		return p.grant(addr, want), nil
+	case p.ofNetwork(addr, kindGateway):
+		return grant{}, fmt.Errorf("address %s is %w by the gateway of %s", addr, ErrInUse, p.title())
+	case p.ofNetwork(addr, kindReserved):
+		return grant{}, fmt.Errorf("address %s is %w by an auxiliary address of %s", addr, ErrInUse, p.title())
+	case !p.mayGive(addr):
+		return grant{addr: addr, need: needAddress}, nil
+	default:
+		return p.grant(addr, want), nil
 	}
 }
 
@@ -91,12 +142,18 @@ func (p *pool) chooseGateway() (grant, error) {
 		}
 		return grant{addr: p.gateway}, nil
 	}
+	if p.isShared() {
+		if p.Gateway.IsValid() {
+			return p.grant(p.Gateway, want), nil
+		}
+		return grant{need: needShared, gateway: true}, nil
+	}
 	// Not bounded by the range, which is for containers.
 	if addr, ok := p.taken.NextFree(p.hosts); ok {
-		return p.take(addr, want), nil
+		return p.grant(addr, want), nil
 	}
 	for addr := range p.memory.oldest {
-		return p.take(addr, want), nil
+		return p.grant(addr, want), nil
 	}
 	return grant{}, p.exhausted()
 }
@@ -112,7 +169,11 @@ func (p *pool) chooseGateway() (grant, error) {
 // goes on upwards from the last address it found, so that an address rests as
 // long as possible before it is someone else's. A remembered one is taken only
 // when there is nothing else, the one longest released first.
-func (p *pool) chooseAny(name string, now time.Time, confirm time.Duration) (grant, error) {
+//
+// Of a pool that hosts share only what this host has in reserve is given. When
+// nothing of it is free, it takes more of the cluster, unless it has its share of
+// remembered ones; and at last it asks other hosts.
+func (p *pool) chooseAny(name string, t tried, now time.Time, confirm time.Duration) (grant, error) {
 	want := leaseRecord{Kind: kindDynamic, Name: name}
 	if name != "" {
 		if g, ok := p.chooseNamed(name); ok {
@@ -123,25 +184,36 @@ func (p *pool) chooseAny(name string, now time.Time, confirm time.Duration) (gra
 			if now.Sub(at) >= confirm {
 				break
 			}
-			if p.leases[addr].writing == nil && p.dynamic.Contains(addr) {
-				return p.take(addr, want), nil
+			if p.leases[addr].writing == nil && p.dynamic.Contains(addr) && p.mayGive(addr) {
+				return p.grant(addr, want), nil
 			}
 		}
 	}
-	addr, ok := p.taken.NextFree(addrset.Range{First: p.cursor, Last: p.dynamic.Last})
+	addr, ok := p.nextFree(addrset.Range{First: p.cursor, Last: p.dynamic.Last})
 	if !ok {
-		addr, ok = p.taken.NextFree(p.dynamic)
+		addr, ok = p.nextFree(p.dynamic)
 	}
 	if ok {
 		if p.cursor = addr.Next(); !p.dynamic.Contains(p.cursor) {
 			p.cursor = p.dynamic.First
 		}
-		return p.take(addr, want), nil
+		return p.grant(addr, want), nil
+	}
+	if p.isShared() && !t.more && !p.idle() {
+		return grant{need: needMore}, nil
 	}
 	for addr := range p.memory.oldest {
-		if p.dynamic.Contains(addr) {
-			return p.take(addr, want), nil
+		if p.dynamic.Contains(addr) && p.mayGive(addr) {
+			return p.grant(addr, want), nil
 		}
+	}
+	switch {
+	case p.isShared() && !t.more:
+		return grant{need: needMore}, nil
+	case p.isShared() && !t.others:
+		return grant{need: needOthers}, nil
+	case t.away != nil:
+		return grant{}, fmt.Errorf("this host has no address of %s in reserve: %w", p.title(), t.away)
 	}
 	return grant{}, p.exhausted()
 }
@@ -157,14 +229,14 @@ func (p *pool) chooseNamed(name string) (grant, bool) {
 	case l.writing != nil:
 		return grant{wait: l.writing}, true
 	case !l.Released.IsZero():
-		return p.take(addr, leaseRecord{Kind: kindDynamic, Name: name}), p.dynamic.Contains(addr)
+		return p.grant(addr, leaseRecord{Kind: kindDynamic, Name: name}), p.dynamic.Contains(addr) && p.mayGive(addr)
 	default: // asked twice; but a bound one is of another container by that name
 		return grant{addr: addr}, l.endpoint == ""
 	}
 }
 
-// take grants an address that is free, as soon as nobody is writing it.
-func (p *pool) take(addr netip.Addr, want leaseRecord) grant {
+// grant grants an address that is free, as soon as nobody is writing it.
+func (p *pool) grant(addr netip.Addr, want leaseRecord) grant {
 	if l := p.leases[addr]; l != nil && l.writing != nil {
 		return grant{wait: l.writing}
 	}
@@ -177,6 +249,11 @@ func (p *pool) exhausted() error {
 		if l.Released.IsZero() && p.dynamic.Contains(addr) {
 			used++
 		}
+	}
+	if p.isShared() {
+		return fmt.Errorf("%w in %s: all %d from %s to %s are with the hosts of the cluster, of which this one has %d leased; "+
+			"remove containers, or create the network with a larger --subnet or --ip-range",
+			ErrExhausted, p.title(), p.dynamic.Len(), p.dynamic.First, p.dynamic.Last, used)
 	}
 	return fmt.Errorf("%w in %s: %d of the %d addresses from %s to %s are leased; "+
 		"remove containers, or create the network with a larger --subnet or --ip-range",

@@ -1,6 +1,10 @@
 package ipam
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ournet/ournet/ipam/ledger"
+)
 
 // Sentinel errors; test them with [errors.Is]. Their text is completed with
 // names and a remedy where they are wrapped.
@@ -12,13 +16,19 @@ var (
 	// ErrNoPool says that a pool is not known.
 	ErrNoPool = errors.New("no such address pool")
 	// ErrOverlap says that a subnet overlaps one that is in use.
-	ErrOverlap = errors.New("overlaps")
+	ErrOverlap = ledger.ErrOverlap
 	// ErrNoSubnet says that no subnet is left to choose from.
 	ErrNoSubnet = errors.New("no free subnet left")
 	// ErrInUse says that an address or a pool belongs to someone else.
-	ErrInUse = errors.New("in use")
+	ErrInUse = ledger.ErrTaken
 	// ErrExhausted says that a pool has no free address left.
 	ErrExhausted = errors.New("no free address left")
+	// ErrContradiction says that a network on other hosts has the same subnet with
+	// other settings.
+	ErrContradiction = ledger.ErrContradiction
+	// ErrAway says that something needs the cluster store, which does not answer or
+	// is not set.
+	ErrAway = errors.New("the cluster store is away")
 	// ErrNotLeased says that an address to be bound is not leased.
 	ErrNotLeased = errors.New("not leased")
 )

@@ -122,9 +122,16 @@ type world struct {
 	blocks []ipam.Block
 	log    *logrus.Logger
 	logged *logtest.Hook
+	// cluster is the manager's; nil for none.
+	cluster *ipam.ClusterStore
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
+	return newWorldWith(t, func(*world) {})
+}
+
+func newWorldWith(t *testing.T, set func(*world)) *world {
 	t.Helper()
 	w := &world{
 		t:     t,
@@ -133,15 +140,29 @@ func newWorld(t *testing.T) *world {
 	}
 	w.log, w.logged = logtest.NewNullLogger()
 	w.log.SetOutput(io.Discard)
+	set(w)
 	w.open()
 	return w
+}
+
+// logLines are what was logged.
+func (w *world) logLines() []string {
+	var lines []string
+	for _, e := range w.logged.AllEntries() {
+		line, err := e.String()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // open opens the manager anew from what is durable, as after a crash.
 func (w *world) open() {
 	w.t.Helper()
 	m, err := ipam.Open(w.t.Context(), w.kv, func() ([]netip.Prefix, error) { return w.routes, nil }, w.log,
-		ipam.Settings{Pools: w.blocks, Now: w.clock.Now})
+		ipam.Settings{Pools: w.blocks, Now: w.clock.Now, Cluster: w.cluster})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -15,6 +15,11 @@
 // The confirmation is a binding: of a pool to a network, and of an address to an
 // endpoint. Bindings are in memory only, since the records of networks and
 // endpoints are elsewhere; after a restart [Manager.Adopt] brings them back.
+//
+// Pools of the cluster are shared by its hosts. What is said above holds for them as
+// well: leases are this host's, and so is the decision. But what may be leased is
+// bounded by a reserve, addresses that the cluster's ledger has given to this host
+// (package ledger); [Manager.Run] keeps some in it.
 package ipam
 
 import (
@@ -27,6 +32,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/ournet/ournet/internal/store"
+	"github.com/ournet/ournet/internal/turn"
 )
 
 // DefaultConfirm is how long an address or a pool that no endpoint or network
@@ -39,6 +45,8 @@ type Settings struct {
 	// which there is no block has a default one: [DefaultBlocks] for IPv4, and
 	// for IPv6 a prefix of this host's own.
 	Pools []Block
+	// Cluster is what this host shares pools with others through; nil for none.
+	Cluster *ClusterStore
 	// Confirm is how long a lease or pool lasts without being bound;
 	// [DefaultConfirm] by default.
 	Confirm time.Duration
@@ -55,6 +63,11 @@ type Manager struct {
 	blocks  []Block
 	confirm time.Duration
 	now     func() time.Time
+	// cluster is nil without a cluster store.
+	cluster *cluster
+	// turns are those of pools that hosts share, by subnet: one change of the ledger
+	// at a time. Taken after a pool is closed, never before.
+	turns turn.Turns
 
 	mu    sync.Mutex // guards all below, and everything in the pools
 	pools map[PoolID]*pool
@@ -67,7 +80,8 @@ type Manager struct {
 
 // PoolRequest asks for a pool.
 type PoolRequest struct {
-	// Space is the address space, [SpaceHost].
+	// Space is the address space. With the option scope=host it is [SpaceHost],
+	// whatever was asked in.
 	Space string
 	// Subnet is the subnet; not valid means any free one, and the unspecified address
 	// any free one of that length.
@@ -112,6 +126,9 @@ func Open(ctx context.Context, kv store.KV, routes func() ([]netip.Prefix, error
 	m := &Manager{
 		kv: kv, routes: routes, log: log, blocks: blocks, confirm: s.Confirm, now: s.Now,
 		pools: make(map[PoolID]*pool), strays: make(map[string]*stray),
+	}
+	if s.Cluster != nil {
+		m.cluster = newCluster(*s.Cluster, s.Now)
 	}
 	if err := m.load(ctx); err != nil {
 		return nil, fmt.Errorf("open address manager: %w", err)

@@ -30,6 +30,14 @@ type pool struct {
 	// cursor is where the search for a free address goes on.
 	cursor netip.Addr
 
+	// reserve is what this host may give out; nil in a pool that is its own.
+	reserve *reserve
+	// place is the pool's among those of its network: when one is full the next
+	// is used.
+	place int
+	// lost are the leased addresses that another host has as well, by its name.
+	lost map[netip.Addr]string
+
 	leases map[netip.Addr]*lease
 	// All below follows from leases; see put.
 
@@ -66,6 +74,10 @@ func newPool(id PoolID, r poolRecord, now time.Time) *pool {
 		names:      make(names),
 		memory:     newQueue(),
 		recent:     newQueue(),
+		lost:       make(map[netip.Addr]string),
+	}
+	if id.space() == SpaceCluster {
+		p.reserve = newReserve()
 	}
 	p.dynamic = p.hosts
 	if r.Range.IsValid() {
@@ -79,7 +91,7 @@ func newPool(id PoolID, r poolRecord, now time.Time) *pool {
 // leases right; nil means none.
 func (p *pool) put(addr netip.Addr, l *lease) {
 	if old := p.leases[addr]; old != nil {
-		p.taken.Remove(addr)
+		p.unmark(addr)
 		p.memory.remove(addr)
 		p.recent.remove(addr)
 		p.names.remove(old.Name, addr)
@@ -98,9 +110,9 @@ func (p *pool) put(addr netip.Addr, l *lease) {
 	}
 	switch {
 	case l.Released.IsZero():
-		p.taken.Add(addr)
+		p.mark(addr)
 	case l.remembered():
-		p.taken.Add(addr)
+		p.mark(addr)
 		p.memory.add(addr, l.Released)
 	default:
 		p.recent.add(addr, l.Released)
@@ -110,7 +122,7 @@ func (p *pool) put(addr netip.Addr, l *lease) {
 // afterRelease returns what is kept of a lease that ends now; nil means nothing.
 func (p *pool) afterRelease(addr netip.Addr, now time.Time) *leaseRecord {
 	kept := p.leases[addr].leaseRecord
-	if kept.ofNetwork() {
+	if kept.ofNetwork() || !p.mayGive(addr) {
 		return nil
 	}
 	kept.Released = now.UTC().Round(0)

@@ -27,6 +27,10 @@ type poolRecord struct {
 	// this pool.
 	Auto    bool      `json:"auto,omitempty"`
 	Created time.Time `json:"created"`
+	// Gateway and Aux are the network's addresses on all hosts, of a pool that they
+	// share.
+	Gateway netip.Addr   `json:"gateway,omitzero"`
+	Aux     []netip.Addr `json:"aux,omitempty"`
 }
 
 // sameRequest reports whether both answer to the same request.

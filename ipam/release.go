@@ -18,6 +18,9 @@ const maxOps = 64
 // rightful holder; and the addresses of a network go with its pool.
 func (m *Manager) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Addr) error {
 	addr = addr.Unmap()
+	m.mu.Lock()
+	id = m.holderLocked(id, addr)
+	m.mu.Unlock()
 	_, err := m.end(ctx, id, addr, func(p *pool, l *lease) bool {
 		return l.Released.IsZero() && l.endpoint == "" && (l.ofContainer() || l.ofNetwork() && p.network == "")
 	})
@@ -73,7 +76,7 @@ func (m *Manager) findLocked(id PoolID, addr netip.Addr) (p *pool, l *lease, wai
 // meaning nothing; and only then lets the address go, since one that the store
 // has leased must not be given to someone else.
 func (m *Manager) writeAfter(ctx context.Context, p *pool, addr netip.Addr, after *leaseRecord) error {
-	key := leaseKey(p.Subnet, addr)
+	key := p.id.leaseKey(addr)
 	value, err := after.encode()
 	if err == nil {
 		op := store.Delete(key)
@@ -106,6 +109,7 @@ func (m *Manager) writeAfter(ctx context.Context, p *pool, addr netip.Addr, afte
 // not known, or not an id at all, is fine.
 func (m *Manager) ReleasePool(ctx context.Context, id PoolID) error {
 	m.mu.Lock()
+	id = m.resolveLocked(id)
 	p := m.pools[id]
 	if p == nil {
 		m.mu.Unlock()
@@ -132,14 +136,19 @@ func (m *Manager) freePool(ctx context.Context, id PoolID, want func(*pool) bool
 	if p == nil || err != nil {
 		return false, err
 	}
-	err = m.drain(ctx, p)
-	for done := false; err == nil && !done; {
-		done, err = m.removeSome(ctx, p)
+	done, err := m.turnOf(ctx, p)
+	if err == nil {
+		defer done()
+		err = m.drain(ctx, p)
+	}
+	for gone := false; err == nil && !gone; {
+		gone, err = m.removeSome(ctx, p)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
 		delete(m.pools, id)
+		m.wakeLocked()
 	}
 	close(p.writing)
 	p.writing = nil
@@ -198,26 +207,44 @@ func (m *Manager) drain(ctx context.Context, p *pool) error {
 // happens in between, no lease is left without a pool.
 func (m *Manager) removeSome(ctx context.Context, p *pool) (done bool, err error) {
 	strays := make(map[string]stray)
-	var ops []store.Op
+	var (
+		ops      []store.Op
+		reserves []netip.Addr
+	)
 	remove := func(key string, s stray) {
 		ops = append(ops, store.Delete(key))
 		strays[key] = s
 	}
 	m.mu.Lock()
 	for addr := range p.leases {
-		if len(ops) < maxOps-1 {
-			remove(leaseKey(p.Subnet, addr), stray{pool: p.id, addr: addr})
+		if len(ops) < maxOps-2 {
+			remove(p.id.leaseKey(addr), stray{pool: p.id, addr: addr})
 		}
 	}
 	for key, s := range m.strays {
-		if _, twice := strays[key]; s.pool == p.id && s.addr.IsValid() && !twice && len(ops) < maxOps-1 {
+		if _, twice := strays[key]; s.pool == p.id && s.addr.IsValid() && !twice && len(ops) < maxOps-2 {
 			remove(key, *s)
 		}
 	}
-	done = len(ops) < maxOps-1
+	if p.isShared() {
+		for base := range p.reserve.owned {
+			if len(ops) < maxOps-2 {
+				ops = append(ops, store.Delete(p.id.reserveKey(base)))
+				reserves = append(reserves, base)
+			}
+		}
+	}
+	done = len(ops) < maxOps-2
 	m.mu.Unlock()
 	if done {
-		remove(poolKey(p.Subnet), stray{pool: p.id})
+		remove(p.id.key(), stray{pool: p.id})
+	}
+	if done && p.isShared() {
+		leaving, err := p.leaving()
+		if err != nil {
+			return false, err
+		}
+		ops = append(ops, leaving)
 	}
 	_, err = m.kv.Apply(ctx, ops...)
 	m.mu.Lock()
@@ -226,6 +253,11 @@ func (m *Manager) removeSome(ctx context.Context, p *pool) (done bool, err error
 		m.settleLocked(key, s, err)
 		if err == nil && s.addr.IsValid() {
 			p.put(s.addr, nil)
+		}
+	}
+	for _, base := range reserves {
+		if err == nil {
+			p.disown(base, p.reserve.owned[base])
 		}
 	}
 	if err != nil {

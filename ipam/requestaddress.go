@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,52 +19,77 @@ import (
 func (m *Manager) RequestAddress(ctx context.Context, req AddressRequest) (netip.Prefix, error) {
 	req.Address = req.Address.Unmap()
 	req.Name = cleanName(req.Name)
+	var full error
+	for _, id := range m.chain(req) {
+		req.Pool = id
+		got, err := m.requestOf(ctx, req)
+		if err == nil {
+			return got, nil
+		}
+		full = errors.Join(full, err)
+		if !errors.Is(err, ErrExhausted) && !errors.Is(err, ErrAway) {
+			break
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("request address: %w", full)
+}
+
+// requestOf leases an address of the one pool that the request names.
+func (m *Manager) requestOf(ctx context.Context, req AddressRequest) (netip.Prefix, error) {
+	var t tried
 	for {
-		w, wait, err := m.reserve(req)
-		if err == nil && wait != nil {
-			err = await(ctx, wait)
+		w, g, err := m.reserve(req, t)
+		switch {
+		case err != nil:
+			return netip.Prefix{}, err
+		case g.wait != nil:
+			err = await(ctx, g.wait)
+		case g.need != needNothing:
+			err = m.meet(ctx, w.p, g, &t)
+		default:
+			if w.l != nil {
+				err = m.write(ctx, w)
+			}
 			if err == nil {
-				continue
+				return netip.PrefixFrom(w.addr, w.p.Subnet.Bits()), nil
 			}
 		}
-		if err == nil && w.l != nil {
-			err = m.write(ctx, w)
-		}
 		if err != nil {
-			return netip.Prefix{}, fmt.Errorf("request address: %w", err)
+			return netip.Prefix{}, err
 		}
-		return netip.PrefixFrom(w.addr, w.p.Subnet.Bits()), nil
 	}
 }
 
 // reserve decides on a request, and reserves the answer if that is to be
-// written.
-func (m *Manager) reserve(req AddressRequest) (w leaseWrite, wait <-chan struct{}, err error) {
+// written. What is to be waited for or met first is in the grant.
+func (m *Manager) reserve(req AddressRequest, t tried) (w leaseWrite, g grant, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.pools[req.Pool]
 	if p == nil {
-		return leaseWrite{}, nil, fmt.Errorf("%w: %s", ErrNoPool, req.Pool)
+		return leaseWrite{}, grant{}, fmt.Errorf("%w: %s", ErrNoPool, req.Pool)
 	}
 	if p.writing != nil {
-		return leaseWrite{}, p.writing, nil
+		return leaseWrite{}, grant{wait: p.writing}, nil
 	}
 	now := m.now()
-	g, err := p.choose(req, now, m.confirm)
-	if err != nil || g.wait != nil {
-		return leaseWrite{}, g.wait, err
+	g, err = p.choose(req, t, now, m.confirm)
+	if err != nil || g.wait != nil || g.need != needNothing {
+		return leaseWrite{p: p}, g, err
 	}
 	if g.record != nil {
-		return beginLease(p, g.addr, *g.record, now), nil, nil
+		w = beginLease(p, g.addr, *g.record, now)
+		m.wantLocked(p)
+		return w, g, nil
 	}
 	l := p.leases[g.addr]
 	if l.endpoint == "" {
 		l.since = now
 	}
-	if _, unsure := m.strays[leaseKey(p.Subnet, g.addr)]; unsure {
-		return beginLease(p, g.addr, l.leaseRecord, now), nil, nil
+	if _, unsure := m.strays[p.id.leaseKey(g.addr)]; unsure {
+		return beginLease(p, g.addr, l.leaseRecord, now), g, nil
 	}
-	return leaseWrite{p: p, addr: g.addr}, nil, nil
+	return leaseWrite{p: p, addr: g.addr}, g, nil
 }
 
 // leaseWrite is a lease that is reserved, and is durable when it is written.
@@ -91,7 +117,7 @@ func beginLease(p *pool, addr netip.Addr, r leaseRecord, now time.Time) leaseWri
 // write makes a reserved lease durable, or takes it back.
 func (m *Manager) write(ctx context.Context, w leaseWrite) error {
 	value, err := w.l.encode()
-	key := leaseKey(w.p.Subnet, w.addr)
+	key := w.p.id.leaseKey(w.addr)
 	if err == nil {
 		_, err = m.kv.Apply(ctx, store.Set(key, value))
 	}

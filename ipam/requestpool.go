@@ -19,7 +19,8 @@ import (
 // pool that no network has yet gets the same pool; everything else that overlaps
 // is [ErrOverlap].
 func (m *Manager) RequestPool(ctx context.Context, req PoolRequest) (PoolID, netip.Prefix, error) {
-	if err := checkPoolRequest(req); err != nil {
+	req, err := m.checkPoolRequest(req)
+	if err != nil {
 		return "", netip.Prefix{}, fmt.Errorf("request address pool: %w", err)
 	}
 	all, err := m.routes()
@@ -27,28 +28,68 @@ func (m *Manager) RequestPool(ctx context.Context, req PoolRequest) (PoolID, net
 		return "", netip.Prefix{}, fmt.Errorf("request address pool: list this host's routes: %w", err)
 	}
 	routes := slices.DeleteFunc(slices.Clone(all), isDefault)
+	var g poolGrant
+	if req.Space == SpaceCluster {
+		g, err = m.joinPool(ctx, req, routes)
+	} else if g, err = m.awaitPool(ctx, req, routes); err == nil && g.isNew {
+		err = m.writePool(ctx, g)
+	}
+	if err != nil {
+		return "", netip.Prefix{}, fmt.Errorf("request address pool: %w", err)
+	}
+	return g.id, g.Subnet, nil
+}
+
+// awaitPool is [Manager.reservePool], and waits where that says so.
+func (m *Manager) awaitPool(ctx context.Context, req PoolRequest, routes []netip.Prefix) (poolGrant, error) {
 	for {
-		p, wait, err := m.reservePool(req, routes)
-		if err == nil && wait != nil {
-			err = await(ctx, wait)
-			if err == nil {
-				continue
-			}
+		g, wait, err := m.reservePool(req, routes)
+		if err != nil || wait == nil {
+			return g, err
 		}
-		if err == nil && p.isNew {
-			err = m.writePool(ctx, p)
+		if err := await(ctx, wait); err != nil {
+			return poolGrant{}, err
 		}
-		if err != nil {
-			return "", netip.Prefix{}, fmt.Errorf("request address pool: %w", err)
-		}
-		return p.id, p.Subnet, nil
 	}
 }
 
-func checkPoolRequest(req PoolRequest) error {
-	if req.Space != SpaceHost {
-		return fmt.Errorf("%w %q: the only one is %q", ErrSpace, req.Space, SpaceHost)
+// The only option of a pool (--ipam-opt), and what it may be.
+const (
+	optScope     = "scope"
+	scopeHost    = "host"
+	scopeCluster = "cluster"
+)
+
+// checkPoolRequest returns the request with the address space that its options say.
+func (m *Manager) checkPoolRequest(req PoolRequest) (PoolRequest, error) {
+	for _, key := range slices.Sorted(maps.Keys(req.Options)) {
+		if key != optScope {
+			return req, fmt.Errorf("%w: unknown option --ipam-opt %s; the known one is %s=%s or %s=%s",
+				ErrRequest, key, optScope, scopeHost, optScope, scopeCluster)
+		}
 	}
+	if !IsSpace(req.Space) {
+		return req, fmt.Errorf("%w %q: there are %q and %q", ErrSpace, req.Space, SpaceHost, SpaceCluster)
+	}
+	switch scope, given := req.Options[optScope]; {
+	case !given:
+	case scope == scopeHost:
+		req.Space = SpaceHost
+	case scope == scopeCluster:
+		req.Space = SpaceCluster
+	default:
+		return req, fmt.Errorf("%w: --ipam-opt %s=%s: it is %s or %s", ErrRequest, optScope, scope, scopeHost, scopeCluster)
+	}
+	// It has said where the pool is, and says nothing else of it.
+	req.Options = nil
+	if req.Space == SpaceCluster && m.cluster == nil {
+		return req, fmt.Errorf("%w: an address pool of the cluster needs CLUSTER_STORE to be set; "+
+			"set it, or give the network --ipam-opt %s=%s", ErrAway, optScope, scopeHost)
+	}
+	return req, req.check()
+}
+
+func (req PoolRequest) check() error {
 	if !req.Subnet.IsValid() {
 		if req.Range.IsValid() {
 			return fmt.Errorf("%w: range %s without a subnet; give the network a --subnet", ErrRequest, req.Range)
@@ -98,10 +139,10 @@ func (m *Manager) reservePool(req PoolRequest, routes []netip.Prefix) (g poolGra
 		if r.Subnet, wait, err = m.freeSubnetLocked(req, routes); err != nil || wait != nil {
 			return poolGrant{}, wait, err
 		}
-	} else if g, wait, err = m.matchLocked(r, routes); g.pool != nil || wait != nil || err != nil {
+	} else if g, wait, err = m.matchLocked(req.Space, r, routes); g.pool != nil || wait != nil || err != nil {
 		return g, wait, err
 	}
-	p := newPool(NewPoolID(SpaceHost, r.Subnet), r, now)
+	p := newPool(NewPoolID(req.Space, r.Subnet), r, now)
 	p.writing = make(chan struct{})
 	m.pools[p.id] = p
 	return poolGrant{pool: p, isNew: true}, nil, nil
@@ -110,7 +151,7 @@ func (m *Manager) reservePool(req PoolRequest, routes []netip.Prefix) (g poolGra
 // matchLocked compares a request for a given subnet with what there is. It
 // returns the pool of the same request, something to wait for, an error, or none
 // of these if nothing is in the way.
-func (m *Manager) matchLocked(r poolRecord, routes []netip.Prefix) (g poolGrant, wait <-chan struct{}, err error) {
+func (m *Manager) matchLocked(space string, r poolRecord, routes []netip.Prefix) (g poolGrant, wait <-chan struct{}, err error) {
 	for _, id := range slices.Sorted(maps.Keys(m.pools)) {
 		p := m.pools[id]
 		switch {
@@ -118,9 +159,9 @@ func (m *Manager) matchLocked(r poolRecord, routes []netip.Prefix) (g poolGrant,
 			continue
 		case p.writing != nil:
 			return poolGrant{}, p.writing, nil
-		case p.network == "" && p.sameRequest(r):
+		case p.network == "" && p.id.space() == space && p.sameRequest(r):
 			p.since, p.released = m.now(), false
-			if _, unsure := m.strays[poolKey(p.Subnet)]; unsure {
+			if _, unsure := m.strays[p.id.key()]; unsure {
 				p.writing = make(chan struct{})
 				return poolGrant{pool: p, isNew: true}, nil, nil
 			}
@@ -194,14 +235,14 @@ func (m *Manager) freeSubnetLocked(req PoolRequest, routes []netip.Prefix) (neti
 }
 
 // writePool makes a reserved pool durable, or takes it back.
-func (m *Manager) writePool(ctx context.Context, g poolGrant) error {
+func (m *Manager) writePool(ctx context.Context, g poolGrant, also ...store.Op) error {
 	value, err := encode(g.poolRecord)
 	if err == nil {
-		_, err = m.kv.Apply(ctx, store.Set(poolKey(g.Subnet), value))
+		_, err = m.kv.Apply(ctx, append(also, store.Set(g.id.key(), value))...)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	known := m.settleLocked(poolKey(g.Subnet), stray{pool: g.id}, err)
+	known := m.settleLocked(g.id.key(), stray{pool: g.id}, err)
 	if err != nil && !known { // one that was known before stays
 		delete(m.pools, g.id)
 	}

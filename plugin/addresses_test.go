@@ -116,6 +116,8 @@ func (f *fakeAddresses) BindPool(id ipam.PoolID, network string) error {
 	return nil
 }
 
+func (f *fakeAddresses) AddressSpaces() string { return ipam.SpaceHost }
+
 func (f *fakeAddresses) UnbindPool(_ context.Context, id ipam.PoolID, network string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

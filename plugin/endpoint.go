@@ -104,7 +104,7 @@ type lease struct {
 func ownLeases(n driver.Network, ep driver.Endpoint) []lease {
 	var leases []lease
 	for _, addr := range ep.Addrs() {
-		if s, ok := subnetOf(n, addr); ok && s.Space == ipam.SpaceHost {
+		if s, ok := subnetOf(n, addr); ok && ipam.IsSpace(s.Space) {
 			leases = append(leases, lease{poolID(s), addr})
 		}
 	}

@@ -29,6 +29,8 @@ type Addresses interface {
 // released, until the network unbinds it: the engine releases a network's pools
 // before it deletes the network.
 type Pools interface {
+	// AddressSpaces returns the one to ask in, of a network whose user says nothing.
+	AddressSpaces() string
 	RequestPool(ctx context.Context, req ipam.PoolRequest) (ipam.PoolID, netip.Prefix, error)
 	ReleasePool(ctx context.Context, id ipam.PoolID) error
 	// BindPool says that a network of ours lives in the pool; repeating it is fine.
@@ -82,8 +84,8 @@ func (v *ipamVerbs) capabilities(context.Context, *struct{}) (ipamCapabilities, 
 // address manager skips such pools by itself.
 func (v *ipamVerbs) addressSpaces(context.Context, *struct{}) (ipamapi.AddressSpacesResponse, error) {
 	return ipamapi.AddressSpacesResponse{
-		LocalDefaultAddressSpace:  ipam.SpaceHost,
-		GlobalDefaultAddressSpace: ipam.SpaceHost,
+		LocalDefaultAddressSpace:  v.addresses.AddressSpaces(),
+		GlobalDefaultAddressSpace: v.addresses.AddressSpaces(),
 	}, nil
 }
 

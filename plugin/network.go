@@ -187,7 +187,7 @@ func (v *networkVerbs) dropNetwork(ctx context.Context, id driver.NetworkID) err
 func ownPools(n driver.Network) []ipam.PoolID {
 	var pools []ipam.PoolID
 	for _, s := range n.Subnets {
-		if s.Space == ipam.SpaceHost {
+		if ipam.IsSpace(s.Space) {
 			pools = append(pools, poolID(s))
 		}
 	}

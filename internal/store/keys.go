@@ -6,15 +6,20 @@ import "strings"
 // future version is skipped by its reader with one warning.
 //
 // Records of this host alone are under "v1/local/": the engine's network and
-// endpoint ids mean nothing on another host. Pools are under "v1/pools/".
+// endpoint ids mean nothing on another host. Pools are under "v1/pools/": in the
+// store of this host one step deeper, by address space.
 const (
 	prefixLocalNetworks  = "v1/local/networks/"
 	prefixLocalEndpoints = "v1/local/endpoints/"
 	prefixLocalPorts     = "v1/local/ports/"
 	prefixLocalJournal   = "v1/local/journal/"
+	prefixLocalLeaving   = "v1/local/leaving/"
 	prefixPools          = "v1/pools/"
+	prefixShards         = "v1/shards/"
+	prefixClaims         = "v1/claims/"
 
-	keyLocalULA = "v1/local/ula"
+	keyLocalULA  = "v1/local/ula"
+	keyPoolFence = "v1/poolfence"
 )
 
 // LocalNetworksPrefix returns the prefix of all network records of this host.
@@ -75,7 +80,7 @@ func SplitPoolKey(space, key string) (subnet, addr string, ok bool) {
 		return "", "", false
 	}
 	escaped, rest, ok := strings.Cut(rest, "/")
-	subnet = strings.ReplaceAll(escaped, "_", "/")
+	subnet = unescapeSubnet(escaped)
 	if !ok || escaped == "" || escapeSubnet(subnet) != escaped {
 		return "", "", false
 	}
@@ -90,3 +95,59 @@ func SplitPoolKey(space, key string) (subnet, addr string, ok bool) {
 }
 
 func escapeSubnet(subnet string) string { return strings.ReplaceAll(subnet, "/", "_") }
+
+func unescapeSubnet(escaped string) string { return strings.ReplaceAll(escaped, "_", "/") }
+
+// ReservesPrefix returns the prefix of what this host may give out of a pool that all
+// hosts share.
+func ReservesPrefix(space, subnet string) string {
+	return PoolsPrefix(space) + escapeSubnet(subnet) + "/reserve/"
+}
+
+// ReserveKey returns the key of what this host may give out of the 256 addresses that
+// begin with base.
+func ReserveKey(space, subnet, base string) string { return ReservesPrefix(space, subnet) + base }
+
+// SplitReserveKey takes apart a key that [ReserveKey] made. It reports false for any
+// other.
+func SplitReserveKey(space, key string) (subnet, base string, ok bool) {
+	rest, ok := strings.CutPrefix(key, PoolsPrefix(space))
+	if !ok {
+		return "", "", false
+	}
+	escaped, rest, ok := strings.Cut(rest, "/")
+	base, isReserve := strings.CutPrefix(rest, "reserve/")
+	return unescapeSubnet(escaped), base, ok && isReserve
+}
+
+// LocalLeavingPrefix returns the prefix of the shared pools that this host has still to
+// leave.
+func LocalLeavingPrefix() string { return prefixLocalLeaving }
+
+// LocalLeavingKey returns the key that says that this host has to leave a shared pool.
+func LocalLeavingKey(subnet string) string { return prefixLocalLeaving + escapeSubnet(subnet) }
+
+// ClusterPoolsPrefix returns the prefix of the records of all pools that hosts share.
+func ClusterPoolsPrefix() string { return prefixPools }
+
+// ClusterPoolKey returns the key of the record of a pool that hosts share.
+func ClusterPoolKey(subnet string) string { return prefixPools + escapeSubnet(subnet) }
+
+// PoolFenceKey returns the key that changes whenever a shared pool is made: whoever
+// makes one has seen all others.
+func PoolFenceKey() string { return keyPoolFence }
+
+// ShardsPrefix returns the prefix of who has which addresses of a shared pool.
+func ShardsPrefix(subnet string) string { return prefixShards + escapeSubnet(subnet) + "/" }
+
+// ShardKey returns the key of who has which of the 256 addresses that begin with base.
+func ShardKey(subnet, base string) string { return ShardsPrefix(subnet) + base }
+
+// ClaimsPrefix returns the prefix of what other hosts ask of a host.
+func ClaimsPrefix(host string) string { return prefixClaims + host + "/" }
+
+// ClaimKey returns the key by which a host is asked to give something of a shared pool:
+// an address, or any.
+func ClaimKey(host, subnet, what string) string {
+	return ClaimsPrefix(host) + escapeSubnet(subnet) + "/" + what
+}
