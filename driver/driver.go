@@ -111,6 +111,19 @@ type Network struct {
 	Internal bool
 	// Created is when the engine asked for the network.
 	Created time.Time
+	// Overlay is what the cluster says of an overlay network, nil for other types.
+	Overlay *Overlay `json:",omitempty"`
+}
+
+// Overlay is what all hosts of a cluster have in common of an overlay network.
+type Overlay struct {
+	// Cluster is the network's id in the cluster. The engine of each host has an id of
+	// its own for it, [Network].ID.
+	Cluster string
+	// VNI is the VXLAN network identifier, from 1 to 2^24-1.
+	VNI uint32
+	// MTU of the containers' interfaces in bytes.
+	MTU int
 }
 
 // HasIPv4 reports whether the network has an IPv4 pool.
@@ -255,6 +268,9 @@ type Attachment struct {
 	// Gateway and GatewayIPv6 are not valid where there is no default route.
 	Gateway     netip.Addr
 	GatewayIPv6 netip.Addr
+	// OnLink are subnets that are reached on the interface itself, without a gateway,
+	// besides those of its addresses.
+	OnLink []netip.Prefix
 }
 
 // Driver makes one kind of network in the kernel. The [Registry] calls it with

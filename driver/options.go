@@ -16,6 +16,8 @@ type Type string
 const (
 	// TypeBridge is a network of one host.
 	TypeBridge Type = "bridge"
+	// TypeOverlay is a network of all hosts of a cluster.
+	TypeOverlay Type = "overlay"
 )
 
 // The option keys that a user may give with `docker network create -o`. Those
@@ -36,6 +38,7 @@ const (
 	OptHostIPv6          = "com.docker.network.host_ipv6"
 	OptInterfacePrefix   = "com.docker.network.container_iface_prefix"
 	OptMTU               = "com.docker.network.driver.mtu"
+	OptVNI               = "vni"
 	OptGateway           = "ournet.gateway"
 	OptDNSTTL            = "ournet.dns_ttl"
 	OptSpoofCheck        = "ournet.spoof_check"
@@ -93,6 +96,9 @@ type Options struct {
 	// DNSTTL is how long answers about names of this network may be kept; nil means
 	// the plugin's setting, since zero means not at all.
 	DNSTTL *time.Duration `json:",omitempty"`
+	// VNI is the VXLAN network identifier that the user wants an overlay network to
+	// have; 0 means any. What it got is in [Overlay].
+	VNI uint32 `json:",omitempty"`
 }
 
 // DefaultOptions returns the options of a network made with no `-o`.
@@ -128,6 +134,7 @@ func optionSetters() map[string]func(o *Options, value string) error {
 		OptHostIPv6:          func(o *Options, v string) error { return setHostAddr(&o.HostIPv6, v, true) },
 		OptInterfacePrefix:   setInterfacePrefix,
 		OptMTU:               setMTU,
+		OptVNI:               setVNI,
 		OptGateway:           setGateway,
 		OptDNSTTL:            setDNSTTL,
 		OptSpoofCheck:        setSpoofCheck,
@@ -202,6 +209,28 @@ func (o Options) contradiction(raw map[string]string) error {
 	} {
 		if c.wrong {
 			return fmt.Errorf("%s=%s contradicts %s=%s: %s; leave one of them out", c.a, raw[c.a], c.b, raw[c.b], c.because)
+		}
+	}
+	return o.foreign(raw)
+}
+
+// foreign says which option is of another type of network than the one that is asked
+// for. Those are refused even where they would only say what is so anyway: who gives
+// one expects the network to have a gateway of its own, or a tunnel.
+func (o Options) foreign(raw map[string]string) error {
+	if o.Type != TypeOverlay {
+		if value, ok := raw[OptVNI]; ok {
+			return fmt.Errorf("%s=%s is for networks of %s=%s; leave one of them out, or add the other", OptVNI, value, OptType, TypeOverlay)
+		}
+		return nil
+	}
+	for _, key := range []string{
+		OptBridgeName, OptMasquerade, OptICC, OptGatewayModeIPv4, OptGatewayModeIPv6, OptInhibitIPv4,
+		OptHostBindingIPv4, OptTrustedInterfaces, OptHostIPv4, OptHostIPv6, OptGateway,
+	} {
+		if value, ok := raw[key]; ok {
+			return fmt.Errorf("%s=%s contradicts %s=%s: the way out of an overlay network, and in, is the engine's docker_gwbridge; leave one of them out",
+				key, value, OptType, TypeOverlay)
 		}
 	}
 	return nil

@@ -53,6 +53,15 @@ func TestParseOptions_readsEveryKey(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("ParseOptions (-want +got):\n%s", diff)
 	}
+	got, err = driver.ParseOptions(map[string]string{driver.OptType: "overlay", driver.OptVNI: "4711", driver.OptMTU: "1300"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = driver.DefaultOptions()
+	want.Type, want.VNI, want.MTU = driver.TypeOverlay, 4711, 1300
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("ParseOptions (-want +got):\n%s", diff)
+	}
 	got, err = driver.ParseOptions(map[string]string{
 		driver.OptGatewayModeIPv4:   "nat-unprotected",
 		driver.OptGatewayModeIPv6:   "routed",
@@ -91,7 +100,11 @@ func TestParseOptions_refusesAndNamesTheRemedy(t *testing.T) {
 		{"misspelt key", "com.docker.network.bridge.nam", "x", []string{"com.docker.network.bridge.nam", `did you mean "com.docker.network.bridge.name"`}},
 		{"short key", "mtu", "1400", []string{`did you mean "com.docker.network.driver.mtu"`}},
 		{"key in capitals", "TYPE", "bridge", []string{`did you mean "type"`}},
-		{"unknown type", driver.OptType, "macvlan", []string{"macvlan", "bridge"}},
+		{"unknown type", driver.OptType, "macvlan", []string{"macvlan", "bridge", "overlay"}},
+		{"VNI without an overlay", driver.OptVNI, "7", []string{"vni=7", "type=overlay"}},
+		{"VNI 0", driver.OptVNI, "0", []string{"1 to 16777215"}},
+		{"VNI of 25 bits", driver.OptVNI, "16777216", []string{"1 to 16777215"}},
+		{"VNI of letters", driver.OptVNI, "blue", []string{"blue", "1 to 16777215"}},
 		{"long device name", driver.OptBridgeName, "a-very-long-name", []string{"1 to 15"}},
 		{"device name with a slash", driver.OptBridgeName, "a/b", []string{"a/b"}},
 		{"device name that is no text", driver.OptBridgeName, "a\xff", []string{"1 to 15"}},
@@ -154,6 +167,13 @@ func TestParseOptions_refusesWhatContradictsItself(t *testing.T) {
 		{"bind nothing in particular", map[string]string{driver.OptHostBindingIPv4: "0.0.0.0", driver.OptGatewayModeIPv4: "routed"}, true},
 		{"the engine's gateway, routed", map[string]string{driver.OptGateway: "docker", driver.OptGatewayModeIPv4: "routed"}, false},
 		{"the engine's gateway with a source", map[string]string{driver.OptGateway: "docker", driver.OptHostIPv4: "192.0.2.1"}, false},
+		{"an overlay with a bridge's name", map[string]string{driver.OptType: "overlay", driver.OptBridgeName: "lab0"}, false},
+		{"an overlay that masquerades", map[string]string{driver.OptType: "overlay", driver.OptMasquerade: "true"}, false},
+		{"an overlay without talk", map[string]string{driver.OptType: "overlay", driver.OptICC: "false"}, false},
+		{"an overlay that is routed", map[string]string{driver.OptType: "overlay", driver.OptGatewayModeIPv6: "routed"}, false},
+		{"an overlay that binds ports", map[string]string{driver.OptType: "overlay", driver.OptHostBindingIPv4: "127.0.0.1"}, false},
+		{"an overlay with the engine's gateway", map[string]string{driver.OptType: "overlay", driver.OptGateway: "docker"}, false},
+		{"an overlay without a check of sources", map[string]string{driver.OptType: "overlay", driver.OptSpoofCheck: "false"}, true},
 		{"the engine's gateway and who it trusts", map[string]string{driver.OptGateway: "docker", driver.OptTrustedInterfaces: "eth1"}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -186,7 +206,7 @@ func render(o driver.Options) map[string]string {
 		}
 		return a.String()
 	}
-	gateway, mtu, dnsTTL := "", "", ""
+	gateway, mtu, vni, dnsTTL := "", "", "", ""
 	if o.DNSTTL != nil {
 		dnsTTL = o.DNSTTL.String()
 	}
@@ -196,11 +216,14 @@ func render(o driver.Options) map[string]string {
 	if o.MTU != 0 {
 		mtu = strconv.Itoa(o.MTU)
 	}
+	if o.VNI != 0 {
+		vni = strconv.Itoa(int(o.VNI))
+	}
 	out := map[string]string{
 		driver.OptType: string(o.Type), driver.OptBridgeName: o.BridgeName, driver.OptInterfacePrefix: o.InterfacePrefix,
 		driver.OptGatewayModeIPv4: string(o.GatewayModeIPv4), driver.OptGatewayModeIPv6: string(o.GatewayModeIPv6),
 		driver.OptHostIPv4: text(o.HostIPv4), driver.OptHostIPv6: text(o.HostIPv6), driver.OptHostBindingIPv4: text(o.HostBindingIPv4),
-		driver.OptTrustedInterfaces: strings.Join(o.TrustedInterfaces, ":"), driver.OptGateway: gateway, driver.OptMTU: mtu, driver.OptDNSTTL: dnsTTL,
+		driver.OptTrustedInterfaces: strings.Join(o.TrustedInterfaces, ":"), driver.OptGateway: gateway, driver.OptMTU: mtu, driver.OptVNI: vni, driver.OptDNSTTL: dnsTTL,
 	}
 	for key, different := range map[string]bool{driver.OptMasquerade: !o.Masquerade, driver.OptICC: !o.ICC, driver.OptInhibitIPv4: o.InhibitIPv4, driver.OptSpoofCheck: o.AllowSpoofing} {
 		if different {
@@ -214,7 +237,7 @@ func render(o driver.Options) map[string]string {
 // values are texts that users may give, right and wrong, for any key.
 func values() []string {
 	return []string{
-		"", "true", "false", "1", "maybe", "bridge", "lab0", "a/b", "net", "eth1:eth2", "::", "0.0.0.0", "127.0.0.1", "192.0.2.1",
+		"", "true", "false", "1", "maybe", "bridge", "overlay", "lab0", "a/b", "net", "eth1:eth2", "::", "0.0.0.0", "127.0.0.1", "192.0.2.1",
 		"2001:db8::1", "::ffff:192.0.2.1", "nat", "nat-unprotected", "routed", "isolated", "docker", "ournet", "1400", "0", "-1", "70000", "2m0s",
 	}
 }
@@ -280,7 +303,7 @@ func FuzzParseOptions(f *testing.F) {
 			}
 			return
 		}
-		if len(o.BridgeName) > 15 || len(o.InterfacePrefix) > 12 || o.MTU < 0 || o.MTU > 65535 || o.Type != driver.TypeBridge {
+		if len(o.BridgeName) > 15 || len(o.InterfacePrefix) > 12 || o.MTU < 0 || o.MTU > 65535 || o.VNI > 1<<24-1 || o.Type != driver.TypeBridge && o.Type != driver.TypeOverlay {
 			t.Fatalf("ParseOptions(%q=%q, %q=%q) let %+v through", key, value, key2, value2, o)
 		}
 		checkRendering(t, o)

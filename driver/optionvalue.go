@@ -23,11 +23,23 @@ const (
 	maxPrefix = 12
 )
 
+// maxVNI is the greatest VXLAN network identifier, of 24 bits (RFC 7348 section 5).
+const maxVNI = 1<<24 - 1
+
 func setType(o *Options, value string) error {
-	if Type(value) != TypeBridge {
-		return fmt.Errorf("the only type of network is %q", TypeBridge)
+	if Type(value) != TypeBridge && Type(value) != TypeOverlay {
+		return fmt.Errorf("the types of network are %q and %q", TypeBridge, TypeOverlay)
 	}
 	o.Type = Type(value)
+	return nil
+}
+
+func setVNI(o *Options, value string) error {
+	vni, err := strconv.ParseUint(value, 10, 32)
+	if err != nil || vni == 0 || vni > maxVNI {
+		return fmt.Errorf("want a VXLAN network identifier from 1 to %d; leave it out to get a free one", maxVNI)
+	}
+	o.VNI = uint32(vni)
 	return nil
 }
 

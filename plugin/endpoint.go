@@ -179,8 +179,22 @@ func (v *networkVerbs) join(ctx context.Context, req *netapi.JoinRequest) (joinR
 	}
 	return joinResponse{
 		InterfaceName: interfaceName{netapi.InterfaceName{SrcName: att.SrcName, DstPrefix: att.DstPrefix}, att.DstName},
-		JoinResponse:  netapi.JoinResponse{Gateway: addrOrEmpty(att.Gateway), GatewayIPv6: addrOrEmpty(att.GatewayIPv6)},
+		JoinResponse: netapi.JoinResponse{
+			Gateway: addrOrEmpty(att.Gateway), GatewayIPv6: addrOrEmpty(att.GatewayIPv6), StaticRoutes: onLink(att.OnLink),
+		},
 	}, nil
+}
+
+// routeConnected is the engine's number for a route without a next hop (moby
+// daemon/libnetwork/types, CONNECTED).
+const routeConnected = 1
+
+func onLink(subnets []netip.Prefix) []*netapi.StaticRoute {
+	var routes []*netapi.StaticRoute
+	for _, s := range subnets {
+		routes = append(routes, &netapi.StaticRoute{Destination: s.String(), RouteType: routeConnected})
+	}
+	return routes
 }
 
 // addrOrEmpty keeps the text of a missing address, "invalid IP", off the wire.

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/driver/port"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostport"
 	"github.com/ournet/ournet/internal/link"
@@ -112,7 +113,7 @@ func (d *Driver) EnsureNetwork(ctx context.Context, n driver.Network) error {
 	if err != nil {
 		return fmt.Errorf("read routes: %w", err)
 	}
-	if err := checkRoutes(n, routes); err != nil {
+	if err := port.CheckRoutes(n, bridgeName(n), routes); err != nil {
 		return err
 	}
 	if _, err := d.ensureDevice(n); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -211,7 +212,7 @@ func TestJoin_makesThePairAndNamesTheGateway(t *testing.T) {
 	must(t, err)
 	again, err := h.Join(t.Context(), n, ep)
 	must(t, err)
-	if first != again {
+	if !reflect.DeepEqual(first, again) {
 		t.Errorf("Join again = %+v, want %+v", again, first)
 	}
 	if want := netip.MustParseAddr("10.1.0.1"); first.Gateway != want || first.DstPrefix != "eth" {

@@ -2,23 +2,18 @@ package bridge
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/ournet/ournet/driver"
-	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/driver/port"
 )
-
-// minMTUIPv6 is the least MTU of a link that carries IPv6 (RFC 8200 section 5).
-const minMTUIPv6 = 1280
 
 // Check reports why n cannot be made beside have.
 func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 	if len(n.Subnets) == 0 {
 		return fmt.Errorf("%w: a bridge network needs a subnet", driver.ErrOption)
 	}
-	if n.HasIPv6() && n.Options.MTU != 0 && n.Options.MTU < minMTUIPv6 {
-		return fmt.Errorf("%w %s=%d: IPv6 needs at least %d",
-			driver.ErrOption, driver.OptMTU, n.Options.MTU, minMTUIPv6)
+	if err := port.CheckMTU(n, n.Options.MTU); err != nil {
+		return err
 	}
 	if err := checkModes(n); err != nil {
 		return err
@@ -35,9 +30,8 @@ func (d *Driver) Check(n driver.Network, have []driver.Network) error {
 			return fmt.Errorf("bridge %s is %w by network %s; choose another %s",
 				bridgeName(n), driver.ErrInUse, other.ID.Short(), driver.OptBridgeName)
 		}
-		if mine, theirs, ok := overlap(n.Subnets, other.Subnets); ok {
-			return fmt.Errorf("%w: %s with %s of network %s; choose another --subnet",
-				driver.ErrOverlap, mine, theirs, other.ID.Short())
+		if err := port.CheckSubnets(n, other); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -55,31 +49,6 @@ func checkModes(n driver.Network) error {
 	for _, s := range n.Subnets {
 		if other, ok := s.OtherGateway(); ok && n.Internal {
 			return fmt.Errorf("%w: the auxiliary address %s would be a gateway, which an internal network has not", driver.ErrOption, other)
-		}
-	}
-	return nil
-}
-
-func overlap(a, b []driver.Subnet) (netip.Prefix, netip.Prefix, bool) {
-	for _, x := range a {
-		for _, y := range b {
-			if x.Pool.Overlaps(y.Pool) {
-				return x.Pool, y.Pool, true
-			}
-		}
-	}
-	return netip.Prefix{}, netip.Prefix{}, false
-}
-
-// checkRoutes refuses a network whose subnet the host routes elsewhere already:
-// the new bridge would take that traffic away.
-func checkRoutes(n driver.Network, routes []link.Route) error {
-	for _, s := range n.Subnets {
-		for _, r := range routes {
-			if r.Dev != bridgeName(n) && r.Dst.Overlaps(s.Pool) {
-				return fmt.Errorf("%w: %s with this host's route to %s through %s; choose another --subnet",
-					driver.ErrOverlap, s.Pool, r.Dst, r.Dev)
-			}
 		}
 	}
 	return nil

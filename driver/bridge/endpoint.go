@@ -1,18 +1,12 @@
 package bridge
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/ournet/ournet/driver"
-	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/driver/port"
 )
-
-// dstPrefix is what interfaces in a container are called, before their number.
-const dstPrefix = "eth"
 
 // Join makes the endpoint's veth pair: one end a port of the bridge, the other
 // for the engine to move into the sandbox.
@@ -25,7 +19,7 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 		return driver.Attachment{}, err
 	}
 	// Before there is an interface, so that its first frame is judged.
-	if src, ok := wantSource(n, ep); ok {
+	if src, ok := port.Source(n, ep); ok {
 		if err := d.rules.AddSource(ctx, src); err != nil {
 			return driver.Attachment{}, fmt.Errorf("endpoint %s: %w", ep.ID.Short(), err)
 		}
@@ -38,13 +32,8 @@ func (d *Driver) Join(ctx context.Context, n driver.Network, ep driver.Endpoint)
 
 // attachment says what the engine needs to know of the endpoint's interface.
 func attachment(n driver.Network, ep driver.Endpoint) driver.Attachment {
-	att := driver.Attachment{
-		SrcName: containerSide(ep.ID), DstPrefix: cmp.Or(n.Options.InterfacePrefix, dstPrefix), DstName: ep.InterfaceName,
-	}
+	att := port.Attachment(n, ep)
 	if !n.OwnGateway() {
-		// The engine would set any gateway we named as the default route. With none
-		// it adds an interface on its docker_gwbridge, unless the network is internal
-		// (moby daemon/libnetwork/default_gateway.go, needDefaultGW).
 		return att
 	}
 	if ep.Address.IsValid() {
@@ -62,16 +51,16 @@ func attachment(n driver.Network, ep driver.Endpoint) driver.Attachment {
 // gone and before its address can be another's: who still sends to it hears of its
 // end, and the next one there gets nothing that was not meant for it.
 func (d *Driver) Leave(ctx context.Context, n driver.Network, ep driver.Endpoint) error {
-	if err := d.dev.Delete(hostSide(ep.ID)); err != nil {
+	if err := d.dev.Delete(port.HostSide(ep.ID)); err != nil {
 		return fmt.Errorf("remove the interface of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	if err := d.dev.ForgetAddrs(ep.Addrs()...); err != nil {
 		d.log.WithError(err).WithField("endpoint", ep.ID.Short()).Warn("flows of a container outlive it")
 	}
-	if _, ok := wantSource(n, ep); !ok {
+	if _, ok := port.Source(n, ep); !ok {
 		return nil
 	}
-	if err := d.rules.RemoveSource(ctx, hostSide(ep.ID)); err != nil {
+	if err := d.rules.RemoveSource(ctx, port.HostSide(ep.ID)); err != nil {
 		return fmt.Errorf("endpoint %s: %w", ep.ID.Short(), err)
 	}
 	return nil
@@ -79,30 +68,10 @@ func (d *Driver) Leave(ctx context.Context, n driver.Network, ep driver.Endpoint
 
 // Attached reports whether the endpoint's interface is there, be it in a sandbox or
 // still on the host.
-func (d *Driver) Attached(ep driver.Endpoint) (bool, error) {
-	_, err := d.dev.Link(hostSide(ep.ID))
-	if errors.Is(err, link.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
+func (d *Driver) Attached(ep driver.Endpoint) (bool, error) { return port.Attached(d.dev, ep) }
 
 // Intact reports whether the endpoint's interface is as Join made it, if it is one of
 // devices.
 func (d *Driver) Intact(n driver.Network, ep driver.Endpoint, devices []string) (bool, error) {
-	if !slices.Contains(devices, hostSide(ep.ID)) {
-		return true, nil
-	}
-	port, err := d.dev.Link(hostSide(ep.ID))
-	if errors.Is(err, link.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	bridge, err := d.dev.Link(bridgeName(n))
-	if errors.Is(err, link.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && port.Up && port.MasterIndex == bridge.Index, err
+	return port.Intact(d.dev, bridgeName(n), ep, devices)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/driver/port"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/link"
 )
@@ -20,7 +21,7 @@ func (d *Driver) Publish(ctx context.Context, n driver.Network, ep driver.Endpoi
 		return nil, err
 	}
 	ep.Published = published
-	if err := d.dev.SetHairpin(hostSide(ep.ID), true); err != nil {
+	if err := d.dev.SetHairpin(port.HostSide(ep.ID), true); err != nil {
 		return nil, errors.Join(err, d.release(published))
 	}
 	if err := d.rules.AddPorts(ctx, wantPorts(n, ep)...); err != nil {

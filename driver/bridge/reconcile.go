@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/driver/port"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostport"
 	"github.com/ournet/ournet/internal/link"
@@ -85,14 +86,14 @@ func (d *Driver) repairInterfaces(want []driver.Attached, links []link.Link) ([]
 			continue
 		}
 		for _, ep := range a.Endpoints {
-			l, ok := byName[hostSide(ep.ID)]
+			l, ok := byName[port.HostSide(ep.ID)]
 			if !ok {
 				made, err := d.restore(a.Network, ep, isolated)
 				if err != nil {
 					errs = append(errs, fmt.Errorf("interface of endpoint %s: %w", ep.ID.Short(), err))
 				}
 				if made {
-					repairs = append(repairs, fmt.Sprintf("interface %s of endpoint %s was missing", hostSide(ep.ID), ep.ID.Short()))
+					repairs = append(repairs, fmt.Sprintf("interface %s of endpoint %s was missing", port.HostSide(ep.ID), ep.ID.Short()))
 				}
 				continue
 			}
@@ -119,7 +120,7 @@ func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint, isolated 
 	if len(ep.Published) == 0 {
 		return nil
 	}
-	return d.dev.SetHairpin(hostSide(ep.ID), true) // lost with the bridge
+	return d.dev.SetHairpin(port.HostSide(ep.ID), true) // lost with the bridge
 }
 
 // removeOrphans removes bridges that carry this instance's alias, and ports on
@@ -146,10 +147,10 @@ func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, 
 	for _, a := range want {
 		wanted[bridgeName(a.Network)] = true
 		for _, ep := range a.Endpoints {
-			wanted[hostSide(ep.ID)] = true
+			wanted[port.HostSide(ep.ID)] = true
 		}
 		for _, id := range a.Unreadable {
-			wanted[hostSide(id)] = true
+			wanted[port.HostSide(id)] = true
 		}
 	}
 	ours := make(map[string]bool)
@@ -165,7 +166,7 @@ func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, 
 		}
 	}
 	for _, l := range links {
-		if l.Kind == "veth" && ours[l.Master] && isHostSide(l.Name) && !wanted[l.Name] {
+		if l.Kind == "veth" && ours[l.Master] && port.IsHostSide(l.Name) && !wanted[l.Name] {
 			orphans = append(orphans, l.Name)
 		}
 	}
@@ -204,7 +205,7 @@ func (d *Driver) repairHolds(want []driver.Attached) error {
 
 // wantState says what the packet filter should hold as a whole.
 func wantState(want []driver.Attached, engineBridges []string) firewall.State {
-	s := firewall.State{Sources: wantSources(want)}
+	s := firewall.State{Sources: port.Sources(want)}
 	ours := make(map[string]bool)
 	for _, a := range want {
 		ours[bridgeName(a.Network)] = true

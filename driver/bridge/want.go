@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/driver/port"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/link"
 )
@@ -36,8 +37,8 @@ func wantBridge(n driver.Network, alias string) link.Bridge {
 // wantVeth says what an endpoint's pair of interfaces should be.
 func wantVeth(n driver.Network, ep driver.Endpoint, isolated bool) link.Veth {
 	return link.Veth{
-		Host:    hostSide(ep.ID),
-		Peer:    containerSide(ep.ID),
+		Host:    port.HostSide(ep.ID),
+		Peer:    port.ContainerSide(ep.ID),
 		Bridge:  bridgeName(n),
 		MTU:     n.Options.MTU,
 		PeerMAC: ep.MAC[:],

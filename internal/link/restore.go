@@ -28,6 +28,8 @@ type Inside struct {
 	// Gateways are where the default routes lead, at most one of each family. A
 	// family that has a default route by another interface keeps that.
 	Gateways []netip.Addr
+	// OnLink are further subnets that are reached without a gateway.
+	OnLink []netip.Prefix
 }
 
 // RestoreVeth makes a pair anew whose container side is in a running sandbox already,
@@ -121,6 +123,12 @@ func (h *Handle) setUpInside(inside *netlink.Handle, sandbox *os.File, name stri
 	}
 	if err := inside.LinkSetUp(device); err != nil {
 		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	for _, dst := range in.OnLink {
+		r := &netlink.Route{LinkIndex: device.Attrs().Index, Dst: ipNet(dst), Scope: unix.RT_SCOPE_LINK}
+		if err := inside.RouteAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+			return fmt.Errorf("add route to %s: %w", dst, err)
+		}
 	}
 	for _, gw := range in.Gateways {
 		if err := addDefaultRoute(inside, device, gw); err != nil {
