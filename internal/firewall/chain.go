@@ -19,7 +19,7 @@ const (
 // on every host; what differs is in the sets. What is dropped is counted, and what is
 // let pass; a change of elements leaves the counters as they are.
 func wantChains() []chain {
-	return []chain{
+	return append([]chain{
 		{name: chainPass, rules: passRules()},
 		{name: chainSame, rules: sameNetworkRules()},
 		{name: chainEntry, rules: entryRules()},
@@ -53,13 +53,15 @@ func wantChains() []chain {
 			hook: nftables.ChainHookPostrouting, priority: 300,
 			rules: []rule{newRule(marked(markAccept|markHairpin), clearMark(markAccept|markHairpin))},
 		},
-	}
+	}, tunnelChains()...)
 }
 
 // forwardRules judge what goes from one device to another. With br_netfilter that
 // includes what goes from one port of a bridge to another.
 func forwardRules() []rule {
 	return []rule{
+		newRule(smuggled(ipv4(), setVTEPs4), count(), drop()),
+		newRule(smuggled(ipv6(), setVTEPs6), count(), drop()),
 		newRule(iif("!=", setBridges), oif("!=", setBridges), accept()),
 		newRule(sameDevice(), goTo(chainSame)),
 		newRule(iif("", setInternal), count(), drop()),

@@ -65,7 +65,7 @@ func wantSets() []set {
 	port := []nftables.SetDatatype{nftables.TypeInetService}
 	protoPort := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
 	join := func(a, b []nftables.SetDatatype) []nftables.SetDatatype { return append(append(a[:0:0], a...), b...) }
-	return []set{
+	return append([]set{
 		{name: setBridges, key: device},
 		{name: setSame, key: join(device, device)},
 		{name: setICC, key: device},
@@ -86,7 +86,7 @@ func wantSets() []set {
 		{name: setTrusted, key: join(device, device)},
 		{name: setOpen4, key: join(v4, protoPort)},
 		{name: setOpen6, key: join(v6, protoPort)},
-	}
+	}, tunnelSets()...)
 }
 
 // nft returns the set as the library has it. The id only has to differ within a

@@ -11,7 +11,7 @@
 //
 // Everything that grows is an element of a set or map: a network is an element of
 // a few sets, a published port is one element of one map. The rules themselves are
-// always the same 41, so a host with 1,000 published ports judges a packet as
+// always the same 48, so a host with 1,000 published ports judges a packet as
 // quickly as one with none, and one more port is one small netlink message.
 //
 // nftables chains of several tables all see a packet, and a drop in any of them is
@@ -55,6 +55,10 @@ type Network struct {
 	ICC bool
 	// Internal networks have no way out and none in.
 	Internal bool
+	// Sealed keeps away from the host itself what the containers send to it.
+	Sealed bool
+	// Tunnel leads to the network's containers on other hosts.
+	Tunnel Tunnel
 }
 
 // Gateway is what a network's gateway does for one family of addresses.
@@ -99,6 +103,8 @@ type State struct {
 	// EngineBridges are the devices of the engine's own bridge networks, to and
 	// from which ours are isolated.
 	EngineBridges []string
+	// Underlay carries the networks' tunnels.
+	Underlay Underlay
 }
 
 // Options are settings of a [Table]; the zero value is useful.
@@ -119,12 +125,20 @@ type Options struct {
 //
 // It acts on the network namespace of the thread that calls it.
 type Table struct {
+	*shared
+
+	// state is what is wanted through this table, one of shared.states.
+	state *state
+}
+
+// shared is what all tables of one name have in common, see [Table.Share].
+type shared struct {
 	log  logrus.FieldLogger
 	name string
 	// turn has room for one: who holds the place may use the fields below. A
 	// channel, not a mutex, so that waiting ends with the context.
 	turn    chan struct{}
-	state   state
+	states  []*state
 	forward *forward
 	// lacks has the families of tables that the kernel was found not to have.
 	lacks map[nftables.TableFamily]bool
@@ -156,10 +170,23 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) (*Table, error) {
 	if opts.Repaired == nil {
 		opts.Repaired = func(what []string) { log.WithField("changed", what).Warn("firewall repaired") }
 	}
-	return &Table{
-		repaired: opts.Repaired, log: log, name: opts.Name, turn: make(chan struct{}, 1), state: newState(),
+	t := &Table{shared: &shared{
+		repaired: opts.Repaired, log: log, name: opts.Name, turn: make(chan struct{}, 1),
 		forward: newForward(chain, opts.BinDir), lacks: make(map[nftables.TableFamily]bool),
-	}, nil
+	}}
+	return t.Share(), nil
+}
+
+// Share returns another table in the same place. What is wanted through either is
+// there, and neither's [Table.Set] concerns what is wanted through the other. It is to
+// be called before there is anything in the table.
+//
+// Until each has been set once, nothing is taken for left over: it may be what the
+// process before this one had set through the other.
+func (t *Table) Share() *Table {
+	s := newState()
+	t.states = append(t.states, &s)
+	return &Table{shared: t.shared, state: &s}
 }
 
 // Set makes the packet filter exactly as wanted and returns what was not, one line
@@ -174,7 +201,8 @@ func (t *Table) Set(ctx context.Context, want State) (changed []string, err erro
 		return nil, err
 	}
 	defer t.leave()
-	t.state = s
+	*t.state = s
+	t.state.told = true
 	return t.sync(ctx)
 }
 
@@ -218,14 +246,23 @@ func (t *Table) SetEngineBridges(ctx context.Context, bridges []string) error {
 	return t.change(ctx, "set the engine's bridges", func(s *state) (delta, error) { return s.setEngineBridges(bridges), nil }, false)
 }
 
+// SetUnderlay says which hosts may send to our tunnels.
+func (t *Table) SetUnderlay(ctx context.Context, u Underlay) error {
+	return t.change(ctx, "set the hosts of the cluster", func(s *state) (delta, error) { return s.setUnderlay(u) }, false)
+}
+
 // Remove takes everything of ours off the host: table, chain and jump. What the
-// table wanted is forgotten.
+// table wanted is forgotten, and what those that share its place did.
 func (t *Table) Remove(ctx context.Context) error {
 	if err := t.take(ctx); err != nil {
 		return err
 	}
 	defer t.leave()
-	t.state = newState()
+	for _, s := range t.states {
+		told := s.told
+		*s = newState()
+		s.told = told
+	}
 	if err := t.removeTables(); err != nil {
 		return err
 	}
@@ -239,7 +276,7 @@ func (t *Table) change(ctx context.Context, what string, f func(*state) (delta, 
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	defer t.leave()
-	d, err := f(&t.state)
+	d, err := f(t.state)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -344,7 +344,7 @@ func TestCounters_areKeptOverChangesAndRepairsOfElements(t *testing.T) {
 		return packets
 	}
 	before := counters()
-	if len(before) != 6 || before[3] == 0 || before[5] == 0 {
+	if len(before) != 8 || before[5] == 0 || before[7] == 0 {
 		t.Errorf("packets are %v, want some that were not published and some that passed", before)
 	}
 	l.host.Run(t, func() error {

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"maps"
@@ -86,7 +87,9 @@ func everything() State {
 		Networks: []Network{
 			{Bridge: "on-1", Subnets: prefixes("10.1.0.0/24"), IPv4: Gateway{Masquerade: true}, ICC: true},
 			{Bridge: "on.2", Subnets: prefixes("10.1.1.0/24"), IPv4: Gateway{Masquerade: true}},
+			{Bridge: "on-3", ICC: true, Internal: true, Sealed: true, Tunnel: Tunnel{4789, 0x123456}},
 		},
+		Underlay: Underlay{4789, []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}},
 		Ports: []Port{
 			port(6, "0.0.0.0", 8080, "10.1.0.2", 80, false), port(17, "0.0.0.0", 53, "10.1.0.2", 5353, true),
 			port(132, "0.0.0.0", 9, "10.1.0.2", 9, false), port(17, "192.0.2.1", 54, "10.1.0.2", 5353, true),
@@ -223,11 +226,11 @@ func renderChains(l layer) string {
 	// nft has names for some priorities.
 	priority := map[string]string{
 		chainLoopback: "raw", chainPrerouting: "dstnat - 1", chainOutput: "-101",
-		chainSource: "dstnat", chainForward: "filter - 5", chainPostrouting: "srcnat - 1", chainUnmark: "300",
+		chainSource: "dstnat", chainForward: "filter - 5", chainInput: "filter - 5", chainPostrouting: "srcnat - 1", chainUnmark: "300",
 	}
 	hooks := map[nftables.ChainHook]string{
 		*nftables.ChainHookPrerouting: "prerouting", *nftables.ChainHookOutput: "output",
-		*nftables.ChainHookForward: "forward", *nftables.ChainHookPostrouting: "postrouting",
+		*nftables.ChainHookForward: "forward", *nftables.ChainHookInput: "input", *nftables.ChainHookPostrouting: "postrouting",
 	}
 	var b strings.Builder
 	for _, c := range l.chains {
@@ -251,7 +254,7 @@ func renderSets(l layer, s state) string {
 	names := map[string]string{}
 	for _, t := range []nftables.SetDatatype{
 		nftables.TypeIFName, nftables.TypeIPAddr, nftables.TypeIP6Addr, nftables.TypeInetProto, nftables.TypeInetService,
-		nftables.TypeEtherAddr,
+		nftables.TypeEtherAddr, nftables.TypeMark,
 	} {
 		names[t.Name] = t.Name
 	}
@@ -331,12 +334,14 @@ func renderParts(b string, parts []nftables.SetDatatype) string {
 			out = append(out, map[byte]string{6: "tcp", 17: "udp", 132: "sctp"}[raw[0]])
 		case nftables.TypeInetService:
 			out = append(out, strconv.Itoa(int(raw[0])<<8|int(raw[1])))
+		case nftables.TypeMark:
+			out = append(out, fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32([]byte(raw))))
 		case nftables.TypeEtherAddr:
 			out = append(out, net.HardwareAddr(raw).String())
 		default:
 			out = append(out, net.IP(raw).String())
 		}
-		b = b[(p.Bytes+3)/4*4:]
+		b = b[min(len(b), int(p.Bytes+3)/4*4):] // alone it is not filled up
 	}
 	return strings.Join(out, " . ")
 }

@@ -14,6 +14,9 @@ type state struct {
 	open     map[element]int   // how many ports have the same one
 	sources  map[string]Source // by device
 	engine   []string          // sorted
+	underlay Underlay
+	// told says that it is all that its table wants, and not what came so far.
+	told bool
 }
 
 // hostPort is what can be published once: a port of the host, or one of a container
@@ -56,7 +59,10 @@ func stateFrom(want State) (state, error) {
 		}
 		s.sources[src.Device] = src
 	}
-	s.engine = sortedUnique(want.EngineBridges)
+	if err := want.Underlay.check(); err != nil {
+		return state{}, err
+	}
+	s.engine, s.underlay = sortedUnique(want.EngineBridges), want.Underlay
 	return s, nil
 }
 
@@ -151,6 +157,7 @@ func (s *state) elements() []element {
 	for _, src := range s.sources {
 		out = append(out, src.elements()...)
 	}
+	out = append(out, s.underlay.elements()...)
 	out = slices.AppendSeq(out, maps.Keys(s.open))
 	return out
 }
@@ -165,6 +172,7 @@ func (s *state) networkElements() []element {
 		if n.ICC {
 			out = append(out, deviceElement(setICC, bridge))
 		}
+		out = append(out, n.tunnelElements()...)
 		if n.Internal {
 			out = append(out, deviceElement(setInternal, bridge))
 			continue

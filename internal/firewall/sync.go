@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 )
@@ -31,7 +32,7 @@ func bigBuffers[C interface {
 	return errors.Join(c.SetReadBuffer(socketBuffer), c.SetWriteBuffer(socketBuffer))
 }
 
-// sync makes the kernel exactly as t.state says, and returns what was different.
+// sync makes the kernel exactly as t.states say, and returns what was different.
 func (t *Table) sync(ctx interface{ Err() error }) ([]string, error) {
 	var changed []string
 	for _, l := range t.layers() {
@@ -72,7 +73,7 @@ func (t *Table) syncTable(ctx interface{ Err() error }, l layer) ([]string, erro
 			changed = append(changed, wrong...)
 			continue // and see that it took
 		}
-		d := difference(have.elements, l.of(t.state.elements()))
+		d := t.missing(difference(have.elements, l.of(t.elements())))
 		if len(d.add) == 0 && len(d.remove) == 0 {
 			return changed, nil
 		}
@@ -85,6 +86,23 @@ func (t *Table) syncTable(ctx interface{ Err() error }, l layer) ([]string, erro
 		return changed, fmt.Errorf("set %s: %w", t.label(l), errors.Join(err, rerr))
 	}
 	return append(changed, t.label(l)+" was changed by someone else all the time"), nil
+}
+
+// elements returns everything that our sets should hold.
+func (s *shared) elements() []element {
+	var all []element
+	for _, st := range s.states {
+		all = append(all, st.elements()...)
+	}
+	return all
+}
+
+// missing leaves out what is left over, as long as that is not known.
+func (s *shared) missing(d delta) delta {
+	if slices.ContainsFunc(s.states, func(st *state) bool { return !st.told }) {
+		d.remove = nil
+	}
+	return d
 }
 
 // doWithout gives up one of our tables, which this kernel cannot have. Networks work

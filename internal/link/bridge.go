@@ -29,6 +29,9 @@ type Bridge struct {
 	// IPv6 says that the network has it. Without, the bridge's IPv6 is off, so
 	// that containers cannot reach the host by link-local addresses.
 	IPv6 bool
+	// Silent keeps the host from speaking on the bridge: it answers ARP for none of its
+	// addresses there, and has no link-local one. IPv6 stays what IPv6 says.
+	Silent bool
 	// LeaveIPv4 leaves IPv4 addresses alone that are not in Addrs: the user gives the
 	// bridge one, or gives it to another device.
 	LeaveIPv4 bool
@@ -147,6 +150,9 @@ func (h *Handle) finishBridge(want Bridge) error {
 func (h *Handle) adjustBridge(have Link, want Bridge, adopted bool) (changed bool, err error) {
 	mac := bridgeMAC(want)
 	device := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: want.Name, Index: have.Index}}
+	if err := h.silence(want); err != nil {
+		return false, err
+	}
 	if err := h.setBridgeIPv6(want, adopted); err != nil {
 		return false, err
 	}
@@ -176,6 +182,22 @@ func (h *Handle) adjustBridge(have Link, want Bridge, adopted bool) (changed boo
 		changed = true
 	}
 	return changed, nil
+}
+
+// silence sets what [Bridge].Silent asks for. The host would answer ARP for every
+// address that it has, on whatever device (ip-sysctl, arp_ignore).
+func (h *Handle) silence(want Bridge) error {
+	if !want.Silent {
+		return nil
+	}
+	if err := h.fs.SetSysctl("net/ipv4/conf/"+want.Name+"/arp_ignore", "8"); err != nil {
+		return err
+	}
+	err := h.fs.SetSysctl("net/ipv6/conf/"+want.Name+"/addr_gen_mode", "1")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a kernel without IPv6
+	}
+	return err
 }
 
 // setBridgeIPv6 switches IPv6 on or off, and keeps router advertisements that a
