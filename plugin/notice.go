@@ -83,6 +83,8 @@ func judge(ev link.Event) (why string, suspect bool) {
 		return "bridge " + ev.Name + " was deleted", false
 	case ev.Kind == "bridge":
 		return "bridge " + ev.Name + " changed", false
+	case ev.Kind == "vxlan" && (ev.Deleted || ev.Idle):
+		return "tunnel " + ev.Name + " changed", false
 	}
 	return "", ev.Kind == "veth" && (ev.Deleted || ev.Idle)
 }

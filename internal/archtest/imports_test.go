@@ -28,6 +28,7 @@ func internalImports() map[string][]string {
 		"dns":                      {},
 		"driver":                   {"internal/store", "internal/ttl", "internal/turn"},
 		"driver/bridge":            {"driver", "driver/port", "internal/firewall", "internal/hostport", "internal/link", "internal/turn"},
+		"driver/overlay":           {"driver", "driver/port", "internal/firewall", "internal/link", "internal/turn"},
 		"driver/port":              {"driver", "internal/firewall", "internal/link"},
 		"ipam":                     {"ipam/ledger", "internal/addrset", "internal/backoff", "internal/store", "internal/turn"},
 		"ipam/ledger":              {"internal/addrset", "internal/backoff", "internal/store"},

@@ -1,0 +1,163 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/driver/port"
+	"github.com/ournet/ournet/internal/firewall"
+	"github.com/ournet/ournet/internal/link"
+)
+
+// Reconcile brings rules, bridges, tunnels, interfaces and tables to what want and the
+// peers say. It takes all turns, so that what it reads stays true until it is done.
+func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadable []driver.NetworkID) ([]string, error) {
+	done, err := d.turns.Take(ctx, allNetworks)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	want = slices.DeleteFunc(slices.Clone(want), func(a driver.Attached) bool { return a.Network.Overlay == nil })
+	var (
+		repairs []string
+		errs    []error
+	)
+	note := func(did []string, err error) {
+		repairs = append(repairs, did...)
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	note(d.rules.Set(ctx, d.wantState(want)))
+	for _, a := range want {
+		note(d.ensureDevices(a.Network))
+	}
+	links, err := d.dev.Links()
+	if err != nil {
+		return repairs, errors.Join(append(errs, fmt.Errorf("list devices: %w", err))...)
+	}
+	byName := make(map[string]link.Link, len(links))
+	for _, l := range links {
+		byName[l.Name] = l
+	}
+	for _, a := range want {
+		local, did, err := d.repairInterfaces(a, byName)
+		note(did, err)
+		d.replaceLocal(a.Network.ID, local)
+	}
+	note(d.removeOrphans(want, unreadable, links))
+	note(d.compareAll(want))
+	return repairs, errors.Join(errs...)
+}
+
+// replaceLocal says which endpoints are on this host.
+func (d *Driver) replaceLocal(id driver.NetworkID, local []driver.Endpoint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.tables[id]
+	if t == nil {
+		return
+	}
+	clear(t.local)
+	for _, ep := range local {
+		t.local[ep.ID] = ep
+	}
+}
+
+// compareAll compares all tables with the kernel.
+func (d *Driver) compareAll(want []driver.Attached) ([]string, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	all, err := d.dev.Entries()
+	if err != nil {
+		return nil, err
+	}
+	var (
+		repairs []string
+		errs    []error
+	)
+	for _, a := range want {
+		if d.known(a.Network.ID) == nil {
+			continue // its devices could not be made, which was said already
+		}
+		did, err := d.compare(a.Network, all)
+		repairs = append(repairs, did...)
+		errs = append(errs, err)
+	}
+	return repairs, errors.Join(errs...)
+}
+
+// removeOrphans removes bridges and tunnels that carry this instance's alias, and
+// containers' ports of such bridges, which no record wants.
+func (d *Driver) removeOrphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) ([]string, error) {
+	var (
+		repairs []string
+		errs    []error
+	)
+	for _, name := range d.orphans(want, unreadable, links) {
+		if err := d.dev.Delete(name); err != nil {
+			errs = append(errs, fmt.Errorf("remove orphan %s: %w", name, err))
+			continue
+		}
+		repairs = append(repairs, fmt.Sprintf("device %s was left over", name))
+	}
+	d.forget(want)
+	return repairs, errors.Join(errs...)
+}
+
+// orphans names the devices that removeOrphans removes.
+func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) []string {
+	wanted := make(map[string]bool)
+	for _, a := range want {
+		wanted[port.BridgeName(a.Network.ID)], wanted[tunnelName(a.Network)] = true, true
+		for _, ep := range a.Endpoints {
+			wanted[port.HostSide(ep.ID)] = true
+		}
+		for _, id := range a.Unreadable {
+			wanted[port.HostSide(id)] = true
+		}
+	}
+	ours := make(map[string]bool)
+	var orphans []string
+	for _, l := range links {
+		id, ok := strings.CutPrefix(l.Alias, d.aliasPrefix())
+		if l.Kind != "bridge" && l.Kind != "vxlan" || !ok || slices.Contains(unreadable, driver.NetworkID(id)) {
+			continue
+		}
+		ours[l.Name] = true
+		if !wanted[l.Name] {
+			orphans = append(orphans, l.Name)
+		}
+	}
+	for _, l := range links {
+		if l.Kind == "veth" && ours[l.Master] && port.IsHostSide(l.Name) && !wanted[l.Name] {
+			orphans = append(orphans, l.Name)
+		}
+	}
+	return orphans
+}
+
+// forget drops the tables of networks that are no more.
+func (d *Driver) forget(want []driver.Attached) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range d.tables {
+		if !slices.ContainsFunc(want, func(a driver.Attached) bool { return a.Network.ID == id }) {
+			delete(d.tables, id)
+		}
+	}
+}
+
+// wantState says what the packet filter should hold as a whole.
+func (d *Driver) wantState(want []driver.Attached) firewall.State {
+	s := firewall.State{Sources: port.Sources(want), Underlay: d.underlay()}
+	for _, a := range want {
+		s.Networks = append(s.Networks, wantRules(a.Network, d.opts.Port))
+	}
+	return s
+}
