@@ -53,8 +53,8 @@ demo: packages-demo engine-20.10 plugin ## show it working: two containers on an
 	@go run $(AS_ROOT) ./test/demo
 
 .PHONY: lab
-lab: packages engines plugin ## leave HOSTS=3 private hosts running ENGINE=29 or 20.10
-	@go run $(AS_ROOT) ./test/lab/cmd/lab up -hosts $(HOSTS) -engine $(ENGINE) -plugin $(PLUGIN_DIR) -command $(COMMAND)
+lab: packages engines consul plugin ## leave a cluster of HOSTS=3 private hosts running, ENGINE=29 or 20.10, or 29,20.10
+	@go run $(AS_ROOT) ./test/lab/cmd/lab up -hosts $(HOSTS) -engine $(ENGINE) -consul -plugin $(PLUGIN_DIR) -command $(COMMAND)
 
 .PHONY: lab-down
 lab-down: ## remove what `make lab` made
@@ -135,7 +135,7 @@ fuzz: ## run each fuzz target for FUZZTIME=10s
 	@tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: lab-test
-lab-test: packages engines compose plugin ## tests of the lab itself; RUN=pattern chooses
+lab-test: packages engines consul compose plugin ## tests of the lab itself; RUN=pattern chooses
 	@echo '==> tests of the lab'
 	@go test $(AS_ROOT) -count=1 -v -timeout 10m -run '$(RUN)' ./test/lab/...
 

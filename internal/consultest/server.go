@@ -107,13 +107,19 @@ func (s *Server) signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-// Start begins a killed server again, with the data it had, and returns when it has
-// a leader.
-func (s *Server) Start(t testing.TB) {
+// Begin begins a killed server again, with the data it had, and waits for nothing:
+// servers that were all killed have a leader when a majority is back.
+func (s *Server) Begin(t testing.TB) {
 	t.Helper()
 	if err := s.start(); err != nil {
 		t.Fatalf("start consul at %s again: %v", s.Address, err)
 	}
+}
+
+// Start is [Server.Begin], and returns when the server has a leader.
+func (s *Server) Start(t testing.TB) {
+	t.Helper()
+	s.Begin(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.ready(ctx); err != nil {

@@ -76,13 +76,3 @@ func (l *Lab) ServerAddress(ctx context.Context, number int) (netip.Addr, error)
 	_, err := l.Outside.inNet(ctx, "ip", "address", "replace", addr.String()+"/24", "dev", "ubr0")
 	return addr, err
 }
-
-// Namespace returns the file of the machine's network namespace, as the lab's owner
-// sees it. It is another one after every boot.
-func (m *Machine) Namespace() (string, error) {
-	first, err := m.first()
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("/proc/%d/ns/net", first.PID), nil
-}

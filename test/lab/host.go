@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -41,6 +42,16 @@ func (h *Host) Crash(ctx context.Context) error {
 
 // Boot starts a crashed host and its engine, with the files it had.
 func (h *Host) Boot(ctx context.Context) error { return h.boot(ctx) }
+
+// Wipe removes the files of a crashed host: its next boot is a new machine's.
+func (h *Host) Wipe() error {
+	for _, folder := range []string{"lib", "opt", "etc", "etc.work", "local", "local.work"} {
+		if err := os.RemoveAll(filepath.Join(h.Dir(), folder)); err != nil {
+			return fmt.Errorf("wipe %s: %w", h.Name, err)
+		}
+	}
+	return nil
+}
 
 // unplug removes the cable of a host that is off. The kernel does it as well, but
 // later than the next boot might be.

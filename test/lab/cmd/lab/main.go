@@ -1,6 +1,6 @@
 // Command lab runs a [lab.Lab] for people.
 //
-//	lab up [-hosts N] [-engine 29] [-plugin DIR] [-command FILE] [-name NAME] [NAME=value...]
+//	lab up [-hosts N] [-engine 29] [-consul] [-plugin DIR] [-command FILE] [-name NAME] [NAME=value...]
 //	lab list
 //	lab exec [-lab NAME] HOST COMMAND...
 //	lab down [-lab NAME]

@@ -21,6 +21,7 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	engines := flags.String("engine", string(lab.Engine29), "`engine` of the hosts; several, separated by commas, take turns")
 	plugin := flags.String("plugin", "", "`folder` of the managed plugin to install; none if empty")
 	program := flags.String("command", "", "`file` of the operator's command to install; none if empty")
+	consul := flags.Bool("consul", false, "start a Consul server and make the hosts a cluster")
 	name := flags.String("name", "ournet/ournet:latest", "`reference` to install the plugin under")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -32,7 +33,7 @@ func up(ctx context.Context, args []string, out io.Writer) error {
 	for i := range *hosts {
 		cfg.Engines = append(cfg.Engines, lab.Engine(choice[i%len(choice)]))
 	}
-	goods := furniture{name: *name, settings: flags.Args()}
+	goods := furniture{name: *name, settings: flags.Args(), consul: *consul}
 	for from, to := range map[string]*string{*plugin: &goods.plugin, *program: &goods.program} {
 		if from == "" {
 			continue
@@ -58,9 +59,17 @@ type furniture struct {
 	name     string   // of the plugin
 	settings []string // of the plugin
 	program  string   // the operator's command; "" for none
+	consul   bool     // whether the plugin gets a cluster store
 }
 
 func (f furniture) bring(ctx context.Context, l *lab.Lab) error {
+	if f.consul {
+		address, err := l.StartConsul(ctx)
+		if err != nil {
+			return err
+		}
+		f.settings = append([]string{"CLUSTER_STORE=consul://" + address + "/ournet"}, f.settings...)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range l.Hosts {
 		g.Go(func() error {
