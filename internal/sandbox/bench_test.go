@@ -16,7 +16,7 @@ func BenchmarkBeat(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		s.beat(b.Context())
+		s.beat(b.Context(), s.keys())
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/count, "µs/sandbox")
 }

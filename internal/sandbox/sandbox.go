@@ -52,8 +52,12 @@ type Options struct {
 	Mark uint32
 	// Timeout is how long queries come to us after the last heartbeat. Default 3 s.
 	Timeout time.Duration
-	// Interval is the time between heartbeats. Default a third of Timeout.
+	// Interval is the time between heartbeats. Default half of Timeout, so that one
+	// may be late by as much.
 	Interval time.Duration
+	// Repaired is called with what someone had taken away and was made anew; it may
+	// be nil.
+	Repaired func(what string)
 }
 
 // Sandboxes are the namespaces that are open. They are safe for concurrent use;
@@ -82,7 +86,7 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) *Sandboxes {
 		opts.Timeout = 3 * time.Second
 	}
 	if opts.Interval == 0 {
-		opts.Interval = opts.Timeout / 3
+		opts.Interval = opts.Timeout / 2
 	}
 	return &Sandboxes{
 		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), open: make(map[string]*Sandbox),
@@ -110,7 +114,7 @@ func (s *Sandboxes) Ensure(ctx context.Context, key string) (*Sandbox, error) {
 	}
 	if have != nil && have.ns.id == ns.id {
 		ns.close()
-		return have, have.renew()
+		return have, s.renew(key, have)
 	}
 	s.forget(key, have) // the key was used again
 	b, err := s.openSandbox(key, ns)

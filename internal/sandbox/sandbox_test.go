@@ -203,7 +203,9 @@ func TestRun_aSandboxThatIsGoneIsClosed(t *testing.T) {
 	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
 	b := c.ensure(s)
 	c.gone()
-	s.beat(t.Context())
+	for range lookEvery {
+		s.beat(t.Context(), s.keys())
+	}
 	<-b.Gone()
 	if s.get(c.key) != nil {
 		t.Error("it is still known")
@@ -238,7 +240,7 @@ func TestRun_rulesThatSomeoneFlushedComeBack(t *testing.T) {
 	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
 	c.ensure(s)
 	c.ns.Exec(t, "nft", "flush", "ruleset")
-	s.beat(t.Context())
+	s.beat(t.Context(), s.keys())
 	if got := c.asks("udp"); got != "ournet" {
 		t.Errorf("a client is answered by %s", got)
 	}
@@ -342,7 +344,7 @@ func TestEnsure_manyAtOnce(t *testing.T) {
 			t.Errorf("%s: a client is answered by %s", c.key, got)
 		}
 	}
-	s.beat(t.Context())
+	s.beat(t.Context(), s.keys())
 	for _, c := range containers {
 		group.Go(func() {
 			if err := s.Remove(context.Background(), c.key); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,11 +34,18 @@ type Sandbox struct {
 	table *table
 	mark  uint32
 	gone  chan struct{}
+
+	// renewed is when the rules were last given their time; guarded by Sandboxes.mu.
+	renewed time.Time
+	// Of whoever has the turn: how many heartbeats there were, and whether the last
+	// one failed, which is told once.
+	beats   int
+	failing bool
 }
 
 // openSandbox makes sockets and rules in a namespace, which belongs to it from now on.
 func (s *Sandboxes) openSandbox(key string, ns *namespace) (_ *Sandbox, err error) {
-	b := &Sandbox{ns: ns, mark: s.opts.Mark, gone: make(chan struct{})}
+	b := &Sandbox{ns: ns, mark: s.opts.Mark, gone: make(chan struct{}), renewed: time.Now()}
 	defer func() {
 		if err != nil {
 			b.close()
@@ -130,9 +138,6 @@ func (b *Sandbox) marked(_, _ string, c syscall.RawConn) (err error) {
 
 // Gone is closed when the sandbox is: it was removed, or its namespace is gone.
 func (b *Sandbox) Gone() <-chan struct{} { return b.gone }
-
-// renew keeps the rules working for another while.
-func (b *Sandbox) renew() error { return b.table.renew() }
 
 // close closes the sockets and leaves the rules, which lead nowhere soon. Errors
 // say that something is closed already.

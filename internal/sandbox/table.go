@@ -30,8 +30,9 @@ type ports struct{ udp, tcp uint16 }
 // table is our nftables table in one namespace, through a netlink socket that was
 // opened there.
 type table struct {
-	conn *nftables.Conn
-	opts Options
+	conn  *nftables.Conn
+	pulse *pulse
+	opts  Options
 	to   ports
 }
 
@@ -42,10 +43,20 @@ func openTable(opts Options) (*table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &table{conn: conn, opts: opts}, nil
+	t := &table{conn: conn, opts: opts}
+	if t.pulse, err = openPulse(opts); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
 }
 
-func (t *table) close() { _ = t.conn.CloseLasting() } // a socket that is closed twice is closed
+func (t *table) close() {
+	_ = t.conn.CloseLasting() // a socket that is closed twice is closed
+	if t.pulse != nil {
+		t.pulse.close()
+	}
+}
 
 func (t *table) nft() *nftables.Table {
 	return &nftables.Table{Name: t.opts.Name, Family: nftables.TableFamilyIPv4}
@@ -76,8 +87,9 @@ func (t *table) set() error {
 	for _, r := range t.rules() {
 		t.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
 	}
-	if err := t.addPort(); err != nil {
-		return err
+	err := t.conn.SetAddElements(set, []nftables.SetElement{{Key: binaryutil.BigEndian.PutUint16(dnsPort)}})
+	if err != nil {
+		return fmt.Errorf("add port: %w", err)
 	}
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("set nft table ip %s: %w", t.opts.Name, err)
@@ -109,29 +121,24 @@ func (t *table) rule(protocol byte, port uint16) []expr.Any {
 	}
 }
 
-// addPort gives the port its time anew. Kernels before 6.12 do not renew the time of
-// an element that is there, so it is taken away first, in the same transaction.
-func (t *table) addPort() error {
-	set := t.portSet()
-	t.conn.FlushSet(set)
-	err := t.conn.SetAddElements(set, []nftables.SetElement{{Key: binaryutil.BigEndian.PutUint16(dnsPort)}})
-	if err != nil {
-		return fmt.Errorf("add port: %w", err)
+// renew is the heartbeat. If the table is not there, someone flushed it, and it is made
+// anew.
+func (t *table) renew() (made bool, err error) {
+	err = t.pulse.beat()
+	if errors.Is(err, unix.ENOENT) {
+		return true, t.set()
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("renew nft table ip %s: %w", t.opts.Name, err)
+	}
+	return false, nil
 }
 
-// renew is the heartbeat. If the table is not there, someone flushed it.
-func (t *table) renew() error {
-	if err := t.addPort(); err != nil {
-		return err
-	}
-	err := t.conn.Flush()
-	if errors.Is(err, unix.ENOENT) {
-		return t.set()
-	}
-	if err != nil {
-		return fmt.Errorf("renew nft table ip %s: %w", t.opts.Name, err)
+// yield takes the port away; the rules stay.
+func (t *table) yield() error {
+	t.conn.FlushSet(t.portSet())
+	if err := t.conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("empty nft set %s of table ip %s: %w", setPorts, t.opts.Name, err)
 	}
 	return nil
 }

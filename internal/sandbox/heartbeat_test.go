@@ -1,0 +1,63 @@
+package sandbox
+
+import (
+	"testing"
+	"time"
+)
+
+// Queries that come while the process ends are answered: by the engine.
+func TestYield_givesQueriesBackAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+	c.engine(engines()["iptables-nft"])
+	c.ensure(s)
+	s.Yield()
+	if got := c.asks("udp"); got != "engine" {
+		t.Errorf("a client is answered by %s", got)
+	}
+	s.beat(t.Context(), s.keys())
+	if got := c.asks("udp"); got != "ournet" {
+		t.Errorf("after a heartbeat a client is answered by %s", got)
+	}
+	s.Yield()
+	s.Close()
+	if got := c.asks("udp"); got != "engine" || len(s.open) > 0 {
+		t.Errorf("after Close a client is answered by %s, and %d sandboxes are open", got, len(s.open))
+	}
+}
+
+func TestBeat_tellsWhatItMadeAnew(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	var told []string
+	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo, Repaired: func(what string) { told = append(told, what) }})
+	c.ensure(s)
+	s.beat(t.Context(), s.keys())
+	if len(told) > 0 {
+		t.Fatalf("told of %q, though all is there", told)
+	}
+	c.ns.Exec(t, "nft", "flush", "ruleset")
+	for range 2 {
+		s.beat(t.Context(), s.keys())
+	}
+	if len(told) != 1 || told[0] != "resolver rules of sandbox "+c.key {
+		t.Errorf("told of %q, want the sandbox once", told)
+	}
+}
+
+// The kernel counts from the last heartbeat, so each sandbox has its own moment.
+func TestDue_isAnIntervalAfterTheLast(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+	b := c.ensure(s)
+	for _, tc := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 0}, {s.opts.Interval - 1, 0}, {s.opts.Interval, 1}} {
+		if got := s.due(b.renewed.Add(tc.after)); len(got) != tc.want {
+			t.Errorf("%s after the last heartbeat %d are due, want %d", tc.after, len(got), tc.want)
+		}
+	}
+}
