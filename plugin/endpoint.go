@@ -77,6 +77,7 @@ func (v *networkVerbs) dropEndpoint(ctx context.Context, nid driver.NetworkID, e
 	defer done()
 	n, _ := v.networks.Network(nid)
 	ep, _ := v.networks.Endpoint(nid, eid)
+	v.names.Leave(nid, eid)
 	if err := unlessUnknown(v.networks.DeleteEndpoint(ctx, nid, eid)); err != nil {
 		return err // still on record, so its addresses stay bound
 	}
@@ -173,10 +174,16 @@ func (v *networkVerbs) join(ctx context.Context, req *netapi.JoinRequest) (joinR
 	if !filepath.IsAbs(req.SandboxKey) || filepath.Clean(req.SandboxKey) != req.SandboxKey {
 		return joinResponse{}, fmt.Errorf("sandbox key %q is not the path of a network namespace", req.SandboxKey)
 	}
+	done, err := v.turns.Take(ctx, string(eid))
+	if err != nil {
+		return joinResponse{}, err
+	}
+	defer done()
 	att, err := v.networks.Join(ctx, nid, eid, req.SandboxKey)
 	if err != nil {
 		return joinResponse{}, err
 	}
+	v.joined(ctx, nid, eid)
 	return joinResponse{
 		InterfaceName: interfaceName{netapi.InterfaceName{SrcName: att.SrcName, DstPrefix: att.DstPrefix}, att.DstName},
 		JoinResponse: netapi.JoinResponse{
@@ -208,7 +215,13 @@ func addrOrEmpty(a netip.Addr) string {
 func (v *networkVerbs) leave(ctx context.Context, req *netapi.LeaveRequest) (struct{}, error) {
 	nid, eid, err := parseIDs(req.NetworkID, req.EndpointID)
 	if err != nil {
-		return struct{}{}, nil //nolint:nilerr // what has no valid id never joined
+		return struct{}{}, nil // what has no valid id never joined
 	}
+	done, err := v.turns.Take(ctx, string(eid))
+	if err != nil {
+		return struct{}{}, err
+	}
+	defer done()
+	v.names.Leave(nid, eid)
 	return struct{}{}, unlessUnknown(v.networks.Leave(ctx, nid, eid))
 }

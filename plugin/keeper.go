@@ -64,6 +64,7 @@ type keeper struct {
 	rules     ruleWatcher
 	isolator  isolator
 	repairs   *repairs
+	names     nameKeeper
 	engine    engineView
 	pluginID  string // "" if no engine runs the plugin
 
@@ -103,6 +104,7 @@ func (k *keeper) run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		return k.engine.Watch(ctx, func(ev engine.Event) {
+			k.names.Heard(ev)
 			if ev.Kind == engine.Resync || ev.Kind == engine.NetworkDestroyed {
 				tell(causeEngine)
 			}
@@ -132,6 +134,7 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 	if err := k.isolate(ctx); err != nil {
 		k.log.WithError(err).Error("isolate networks from the engine's own")
 	}
+	k.repairs.report(k.log, cause, k.names.Compare(ctx, view))
 	if err := k.forget(ctx, view); err != nil {
 		k.log.WithError(err).Error("remove what the engine no longer knows")
 	}

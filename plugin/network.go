@@ -57,6 +57,7 @@ type networkVerbs struct {
 	log       logrus.FieldLogger
 	networks  Networks
 	addresses Addresses
+	names     nameVerbs
 	now       func() time.Time
 	// turns keeps a repeated request from undoing what the first one, still
 	// under way, has just bound. Taken before any turn of the registry's.
@@ -141,6 +142,7 @@ func (v *networkVerbs) createNetwork(ctx context.Context, req *createNetworkRequ
 	if err := v.networks.CreateNetwork(ctx, n); err != nil {
 		return struct{}{}, errors.Join(err, v.unbindPools(ctx, n, have))
 	}
+	v.names.SetNetwork(n)
 	return struct{}{}, nil
 }
 
@@ -177,6 +179,7 @@ func (v *networkVerbs) dropNetwork(ctx context.Context, id driver.NetworkID) err
 	}
 	defer done()
 	n, _ := v.networks.Network(id)
+	v.names.RemoveNetwork(id)
 	if err := unlessUnknown(v.networks.DeleteNetwork(ctx, id)); err != nil {
 		return err // still on record, so its pools stay bound
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ournet/ournet/dns"
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/bridge"
 	"github.com/ournet/ournet/internal/admin"
@@ -31,6 +32,7 @@ import (
 	"github.com/ournet/ournet/internal/store/boltstore"
 	"github.com/ournet/ournet/internal/version"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/plugin/names"
 )
 
 // startTimeout bounds the first reconciliation. The engine waits about 10 s for
@@ -76,10 +78,11 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	handler := NewHandler(log, p.networks, p.addresses)
+	handler.verbs.names = p.names
 	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
-		devices: p.devices, rules: p.rules, isolator: p.bridges, repairs: p.repairs, engine: engine.New(cfg.HostRoot, log), pluginID: p.id,
+		devices: p.devices, rules: p.rules, isolator: p.bridges, repairs: p.repairs, names: p.names, engine: p.engine, pluginID: p.id,
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -89,6 +92,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return Serve(gctx, handler, listeners...) })
 	g.Go(func() error { return k.run(gctx) })
+	g.Go(func() error { return p.names.Run(gctx) })
 	log.WithFields(logrus.Fields{"name": cfg.Name, "plugin": p.id[:min(len(p.id), 12)], "version": version.Current}).Info("ournet is ready")
 	err = g.Wait()
 	handler.Wait()
@@ -111,6 +115,9 @@ type parts struct {
 	bridges   *bridge.Driver
 	networks  *driver.Registry
 	addresses *ipam.Manager
+	engine    *engine.Client
+	records   *dns.Records
+	names     *names.Names
 }
 
 // open opens all parts. Whatever it opened before it failed, close closes.
@@ -137,8 +144,12 @@ func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 	if err != nil {
 		return err
 	}
-	p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{Pools: blocks})
-	return err
+	if p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{Pools: blocks}); err != nil {
+		return err
+	}
+	p.engine = engine.New(p.cfg.HostRoot, p.log)
+	p.openNames(host, p.engine, p.cfg.DNSTTL)
+	return nil
 }
 
 // leave takes our rules off the host if no network needs them: the plugin may be
@@ -165,6 +176,9 @@ func ownID(stateDir string) (id string, err error) {
 
 func (p *parts) close() error {
 	var errs []error
+	if p.names != nil {
+		p.names.Close()
+	}
 	if p.ports != nil {
 		errs = append(errs, p.ports.Close())
 	}

@@ -26,7 +26,7 @@ func listenAt(t *testing.T, path string) net.Listener {
 	return l
 }
 
-func names(t *testing.T, dir string) []string {
+func entries(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -81,7 +81,7 @@ func TestListen_takesThePlaceOfADeadSocket(t *testing.T) {
 	if err := dial(t, path); err != nil {
 		t.Errorf("dial: %v", err)
 	}
-	if got := names(t, dir); len(got) != 1 {
+	if got := entries(t, dir); len(got) != 1 {
 		t.Errorf("folder has %v, want the socket alone", got)
 	}
 }
@@ -97,7 +97,7 @@ func TestListen_refusesANameThatAnotherPluginServes(t *testing.T) {
 	if err := dial(t, other.Addr().String()); err != nil {
 		t.Errorf("the other plugin no longer answers: %v", err)
 	}
-	if got := names(t, dir); len(got) != 1 {
+	if got := entries(t, dir); len(got) != 1 {
 		t.Errorf("folder has %v, want the other's socket alone", got)
 	}
 }
@@ -157,7 +157,7 @@ func TestClose_removesTheSocketOnlyIfItIsStillOurs(t *testing.T) {
 	if err := successor.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if got := names(t, dir); len(got) != 0 {
+	if got := entries(t, dir); len(got) != 0 {
 		t.Errorf("folder has %v after Close, want nothing", got)
 	}
 }
@@ -178,7 +178,7 @@ func TestListen_pathThatIsAFolderLeavesNothingBehind(t *testing.T) {
 	if l, err := Listen(filepath.Join(dir, "ournet.sock")); err == nil {
 		t.Errorf("Listen = %v, want an error", l.Addr())
 	}
-	if got := names(t, dir); len(got) != 1 {
+	if got := entries(t, dir); len(got) != 1 {
 		t.Errorf("folder has %v, want only what was there", got)
 	}
 }
@@ -209,7 +209,7 @@ func TestServe_answersOnEveryListener(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve = %v, want nil", err)
 	}
-	if got := names(t, dir); len(got) != 0 {
+	if got := entries(t, dir); len(got) != 0 {
 		t.Errorf("folder has %v after Serve, want nothing", got)
 	}
 }

@@ -65,7 +65,7 @@ func (p *pulse) read() error {
 		}
 		code := int32(binary.NativeEndian.Uint32(buf[unix.SizeofNlMsghdr:])) //nolint:gosec // it is signed there
 		if code != 0 {
-			return unix.Errno(-code)
+			return unix.Errno(-code) //nolint:gosec // errors are below zero there
 		}
 		return nil
 	}

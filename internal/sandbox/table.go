@@ -33,7 +33,7 @@ type table struct {
 	conn  *nftables.Conn
 	pulse *pulse
 	opts  Options
-	to   ports
+	to    ports
 }
 
 // openTable returns the table of the namespace that the thread is in, without
