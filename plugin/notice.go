@@ -83,7 +83,9 @@ func judge(ev link.Event) (why string, suspect bool) {
 		return "bridge " + ev.Name + " was deleted", false
 	case ev.Kind == "bridge":
 		return "bridge " + ev.Name + " changed", false
-	case ev.Kind == "vxlan" && (ev.Deleted || ev.Idle):
+	case ev.Kind == "vxlan" && ev.Deleted:
+		return "tunnel " + ev.Name + " was deleted", false
+	case ev.Kind == "vxlan":
 		return "tunnel " + ev.Name + " changed", false
 	}
 	return "", ev.Kind == "veth" && (ev.Deleted || ev.Idle)

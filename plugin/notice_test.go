@@ -24,6 +24,8 @@ func TestJudge_eventsOfContainersAreNoCauseByThemselves(t *testing.T) {
 		{"address", link.Event{Unaddressed: true}, "a device lost an address", false},
 		{"bridge", link.Event{Name: "on-1", Kind: "bridge", Idle: true}, "bridge on-1 changed", false},
 		{"bridge gone", link.Event{Name: "on-1", Kind: "bridge", Idle: true, Deleted: true}, "bridge on-1 was deleted", false},
+		{"tunnel", link.Event{Name: "onx1", Kind: "vxlan"}, "tunnel onx1 changed", false},
+		{"tunnel gone", link.Event{Name: "onx1", Kind: "vxlan", Idle: true, Deleted: true}, "tunnel onx1 was deleted", false},
 		{"port", link.Event{Name: "onv1", Kind: "veth"}, "", false},
 		{"port gone", link.Event{Name: "onv1", Kind: "veth", Deleted: true}, "", true},
 		{"port down or off its bridge", link.Event{Name: "onv1", Kind: "veth", Idle: true}, "", true},

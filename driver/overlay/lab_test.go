@@ -48,7 +48,7 @@ type host struct {
 
 // newLab makes hosts with the underlay's addresses 192.0.2.N or 2001:db8::N, and a
 // network that is not made anywhere yet.
-func newLab(t *testing.T, hosts int, ipv6 bool) *lab {
+func newLab(t testing.TB, hosts int, ipv6 bool) *lab {
 	t.Helper()
 	l := &lab{lan: netnstest.New(t), ipv6: ipv6, peers: make(map[int][]overlay.Peer)}
 	l.lan.Exec(t, "ip", "link", "add", "lan", "type", "bridge")
@@ -65,7 +65,7 @@ func newLab(t *testing.T, hosts int, ipv6 bool) *lab {
 }
 
 // plug joins a namespace to the underlay by its device eth0.
-func (l *lab) plug(t *testing.T, ns *netnstest.Namespace, name string, addr netip.Addr) {
+func (l *lab) plug(t testing.TB, ns *netnstest.Namespace, name string, addr netip.Addr) {
 	t.Helper()
 	bits := 24
 	if addr.Is6() {
@@ -103,10 +103,16 @@ func (l *lab) network(i int, pools ...string) driver.Network {
 	return n
 }
 
-func (h *host) vtep() netip.Addr { return h.lab.underlay(h.num) }
+// vtep is the host's address; host 0 does not know it.
+func (h *host) vtep() netip.Addr {
+	if h.num == 0 {
+		return netip.Addr{}
+	}
+	return h.lab.underlay(h.num)
+}
 
 // boot makes the driver, or that of the next process.
-func (h *host) boot(t *testing.T) {
+func (h *host) boot(t testing.TB) {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(t.Output())
@@ -149,7 +155,7 @@ func (h *host) VTEPs() []netip.Addr {
 }
 
 // up makes the lab's network on all hosts.
-func (l *lab) up(t *testing.T) {
+func (l *lab) up(t testing.TB) {
 	t.Helper()
 	for _, h := range l.hosts {
 		h.ns.Run(t, func() error { return h.EnsureNetwork(t.Context(), *l.net) })
@@ -240,7 +246,7 @@ func (c *container) reaches(t *testing.T, target netip.Addr, size int) bool {
 	return err == nil
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

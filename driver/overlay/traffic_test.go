@@ -48,3 +48,25 @@ func TestTraffic_containersOfAllHostsAndSubnetsReachEachOther(t *testing.T) {
 		})
 	}
 }
+
+// The engine sets FORWARD's policy to DROP, and br_netfilter sends there what goes from
+// port to port of a bridge.
+func TestTraffic_passesTheEnginesPolicyWithBridgeNetfilter(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2, false)
+	for _, h := range l.hosts {
+		for _, cmd := range []string{
+			"sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1",
+			"iptables-nft -P FORWARD DROP", "ip6tables-nft -P FORWARD DROP",
+		} {
+			h.ns.Exec(t, "sh", "-c", cmd)
+		}
+	}
+	l.up(t)
+	a, b := l.hosts[0].start(t, 1, "10.1.0.2/24", "fd00:1::2/64"), l.hosts[1].start(t, 2, "10.1.1.3/24", "fd00:2::3/64")
+	for _, addr := range b.ep.Addrs() {
+		if !a.reaches(t, addr, 56) {
+			t.Errorf("%s is not reached", addr)
+		}
+	}
+}
