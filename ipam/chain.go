@@ -22,7 +22,7 @@ func (m *Manager) chain(req AddressRequest) []PoolID {
 	if req.Name != "" {
 		had := func(p *pool) bool { _, ok := p.chooseNamed(req.Name); return ok }
 		if i := slices.IndexFunc(pools, had); i > 0 {
-			pools = append([]*pool{pools[i]}, slices.Delete(pools, i, i+1)...)
+			pools = slices.Insert(pools, 0, pools[i]) // which may come twice, to no harm
 		}
 	}
 	ids := make([]PoolID, 0, len(pools))

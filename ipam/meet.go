@@ -270,7 +270,7 @@ func (m *Manager) follow(ctx context.Context, p *pool, r ledger.Pool) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p.poolRecord = next
+	p.Gateway, p.Aux = next.Gateway, next.Aux // the rest is read without the lock
 	return nil
 }
 

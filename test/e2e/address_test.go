@@ -111,3 +111,38 @@ func TestAddress_64BitRanges(t *testing.T) {
 		h.refuses("docker run --rm --network n busybox true", "2 of the 2 addresses")
 	})
 }
+
+// The engine asks the first pool of a network and takes no other when that is full, so
+// the plugin answers out of the next one.
+func TestAddress_nextSubnetWhenTheFirstIsFull(t *testing.T) {
+	each(t, func(h *host) {
+		h.run("docker network create -d ournet --ipam-driver ournet --subnet 10.77.0.0/24 --ip-range 10.77.0.8/31 " +
+			"--subnet 10.78.0.0/28 --gateway 10.77.0.1 --gateway 10.78.0.9 --aux-address a=10.77.0.9 --aux-address b=10.78.0.2 two")
+		for _, c := range []struct{ name, address, gateway string }{
+			{"c1", "10.77.0.8", "10.77.0.1"}, {"c2", "10.78.0.1", "10.78.0.9"}, {"c3", "10.78.0.3", "10.78.0.9"},
+		} {
+			h.run("docker run -d --name " + c.name + " --network two busybox sleep 1d")
+			h.hasAddresses("at first", c.name, "two", c.address, "")
+			if got := h.container(c.name).NetworkSettings.Networks["two"].Gateway; got != c.gateway {
+				h.Errorf("%s has the gateway %s, want %s", c.name, got, c.gateway)
+			}
+			if routes := h.run("docker exec " + c.name + " ip route"); !strings.Contains(routes, "default via "+c.gateway+" ") {
+				h.Errorf("%s has no default route by %s:\n%s", c.name, c.gateway, routes)
+			}
+		}
+		for _, from := range []string{"c1", "c2", "c3"} {
+			for _, to := range []string{"10.77.0.8", "10.78.0.1", "10.78.0.3", "10.77.0.1", "10.78.0.9"} {
+				h.reaches(from, to)
+			}
+		}
+		h.run("docker restart c2")
+		h.hasAddresses("after a restart", "c2", "two", "10.78.0.1", "")
+		// Whatever pool the engine believes an address to be of, it is free again.
+		h.run("docker rm -f c1 c2")
+		h.run("docker run -d --name c4 --network two busybox sleep 1d")
+		h.hasAddresses("then", "c4", "two", "10.77.0.8", "")
+		h.run("docker run -d --name c5 --network two --ip 10.78.0.1 busybox sleep 1d")
+		h.hasAddresses("then", "c5", "two", "10.78.0.1", "")
+		h.reaches("c4", "10.78.0.1")
+	})
+}
