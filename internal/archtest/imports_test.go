@@ -37,6 +37,7 @@ func internalImports() map[string][]string {
 		"internal/admin":           {},
 		"internal/archtest":        {},
 		"internal/backoff":         {},
+		"internal/cluster":         {"internal/backoff", "internal/store", "internal/store/journal", "internal/turn"},
 		"internal/config":          {"internal/ttl"},
 		"internal/consultest":      {},
 		"internal/engine":          {"internal/backoff", "internal/hostfs"},

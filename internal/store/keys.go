@@ -2,7 +2,8 @@ package store
 
 import "strings"
 
-// The key schema, whole. Every value is versioned JSON; a value of an unknown
+// The key schema, whole, but for the keys of hosts and networks in the cluster store,
+// which are in clusterkeys.go. Every value is versioned JSON; a value of an unknown
 // future version is skipped by its reader with one warning.
 //
 // Records of this host alone are under "v1/local/": the engine's network and

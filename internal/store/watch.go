@@ -7,10 +7,11 @@ import (
 	"github.com/ournet/ournet/internal/backoff"
 )
 
-// The first and the longest pause of a [Watch] that cannot list.
+// The first and the longest pause of a [Watch] that cannot list. The longest is also
+// how late a host may hear that the store is back.
 const (
 	firstPause = 100 * time.Millisecond
-	maxPause   = 10 * time.Second
+	maxPause   = 2 * time.Second
 )
 
 // Watcher is told what a [Watch] finds. Its methods are called one after the other.

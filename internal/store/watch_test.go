@@ -82,8 +82,8 @@ func TestWatch_tellsOfChangesAndOutages(t *testing.T) {
 		if diff := cmp.Diff(want, n.told); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
-		// At least every ten seconds, and not in a hurry.
-		if outage < 360 || outage > 800 {
+		// At least every two seconds, and not in a hurry.
+		if outage < 1800 || outage > 4000 {
 			t.Errorf("the store was asked %d times in an hour of being away", outage)
 		}
 	})

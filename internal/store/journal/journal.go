@@ -69,6 +69,12 @@ type entry struct {
 // Say notes that keys have new values, by [store.Set], or none, by [store.Delete].
 // When it returns they will be said, all together, whatever happens.
 func (j *Journal) Say(ctx context.Context, ops ...store.Op) error {
+	return j.SayAlong(ctx, nil, ops...)
+}
+
+// SayAlong is [Journal.Say], and does along in this host's own store in the same
+// transaction: records of what was said that are never of another opinion.
+func (j *Journal) SayAlong(ctx context.Context, along []store.Op, ops ...store.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
@@ -79,7 +85,7 @@ func (j *Journal) Say(ctx context.Context, ops ...store.Op) error {
 	if err := j.room(ctx, notes); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if _, err := j.local.Apply(ctx, notes...); err != nil {
+	if _, err := j.local.Apply(ctx, append(notes, along...)...); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	return nil

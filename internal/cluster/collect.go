@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/ournet/ournet/internal/store"
+)
+
+// loosen notes that a removed network may have no member left. Hosts look at
+// different times, so that mostly one does what all could.
+func (f *feed) loosen(id NetworkID, now time.Time) {
+	f.loose[id] = true
+	f.plan(choreCollect, now.Add(settle/10+rand.N(settle))) //nolint:gosec // it spreads load
+}
+
+// collect removes the records of networks that are removed and have no member left.
+func (f *feed) collect(ctx context.Context) error {
+	f.c.mu.Lock()
+	for id := range f.records.networks {
+		if f.c.state.removed(id) {
+			f.loose[id] = true
+		}
+	}
+	f.c.mu.Unlock()
+	var errs []error
+	for id := range f.loose {
+		delete(f.loose, id)
+		if err := f.collectNetwork(ctx, id); err != nil {
+			f.loose[id] = true
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *feed) collectNetwork(ctx context.Context, id NetworkID) error {
+	f.c.mu.Lock()
+	joined := f.c.state.parts[id] != nil
+	f.c.mu.Unlock()
+	n, there := f.records.networks[id]
+	if joined || !there {
+		return nil
+	}
+	members, err := f.c.members(ctx, id)
+	if err != nil {
+		return err
+	}
+	if len(members) > 0 {
+		if slices.Contains(members, f.c.self) {
+			f.loosen(id, time.Now()) // that it is none any more is still to be said
+		}
+		return nil
+	}
+	ops, err := f.records.collect(n)
+	if err != nil {
+		return err
+	}
+	_, err = f.c.shared.Apply(ctx, ops...)
+	if errors.Is(err, store.ErrConflict) {
+		return nil // it was made anew, or is gone; a listing tells
+	}
+	return err
+}
