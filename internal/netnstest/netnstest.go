@@ -47,8 +47,11 @@ func New(t testing.TB) *Namespace {
 		if ns.handle, err = netns.New(); err != nil {
 			return err
 		}
-		ns.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
-		return err
+		if ns.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return err
+		}
+		// A test need not wait a second for the addresses that the kernel makes itself.
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 	}); err != nil {
 		t.Fatalf("make a network namespace: %v", err)
 	}
