@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +29,13 @@ type lab struct {
 	// containers by name: the first letter is that of their network.
 	containers map[string]*netnstest.Namespace
 	table      *firewall.Table
+	servers    []server
+}
+
+// server is one that runs in a namespace, and its address there.
+type server struct {
+	ns   *netnstest.Namespace
+	addr string
 }
 
 // The addresses of the lab. Network n has 10.n.0.0/24 and fd00:n::/64, its bridge is
@@ -127,6 +133,7 @@ func newLab(t *testing.T) *lab {
 	}
 	l.addNetwork(t, "e", "docker0")
 	l.serve(t, l.outside)
+	l.ready(t)
 	l.host.Run(t, func() (err error) {
 		log := logrus.New()
 		log.SetOutput(t.Output())
@@ -134,6 +141,17 @@ func newLab(t *testing.T) *lab {
 		return err
 	})
 	return l
+}
+
+// ready waits until every device is up, and every neighbour known to the host and the
+// host to it: what is sent later is underway at once ([netnstest.Namespace.Settle]).
+func (l *lab) ready(t *testing.T) {
+	t.Helper()
+	checks := []check{{"host", at(outsideAddr, 80), hostAddr}, {"host", at(outsideAddr6, 80), hostAddr6}}
+	for name := range l.containers {
+		checks = append(checks, check{"host", at(addr4(name), 80), gateway(name)}, check{"host", at(addr6(name), 80), gateway6(name)})
+	}
+	l.checkAll(t, checks)
 }
 
 // addNetwork makes a bridge with two containers.
@@ -215,6 +233,7 @@ func (l *lab) serveAt(t *testing.T, ns *netnstest.Namespace, addr string) {
 		udp, err = lc.ListenPacket(t.Context(), "udp", addr)
 		return err
 	})
+	l.servers = append(l.servers, server{ns, addr})
 	var wg sync.WaitGroup
 	t.Cleanup(func() {
 		if err := errors.Join(tcp.Close(), udp.Close()); err != nil {
@@ -252,72 +271,101 @@ func source(a net.Addr) string {
 	return netip.MustParseAddrPort(a.String()).Addr().Unmap().String()
 }
 
-// What reach returns for no answer, and for an answer that refuses. A check that
-// wants a connection blocked is content with both.
+// What a check wants that is not to get through: nothing or a refusal at all, or the
+// refusal that lets a client try elsewhere at once.
 const (
 	blocked = "blocked"
 	refused = "refused"
 )
 
-// reach connects from a namespace and returns the source that the server saw.
-func (l *lab) reach(ctx context.Context, from, to string, patience time.Duration) (string, error) {
-	network, addr, ok := strings.Cut(to, " ")
+// check is one connection ("ADDRESS:PORT") or datagram ("udp ADDRESS:PORT") and the
+// source that the server should see.
+type check struct{ from, to, want string }
+
+func (c check) target() (network string, to netip.AddrPort) {
+	network, addr, ok := strings.Cut(c.to, " ")
 	if !ok {
-		network, addr = "tcp", to
+		network, addr = "tcp", c.to
 	}
-	seen := blocked
-	err := l.namespace(from).Do(func() error {
+	return network, netip.MustParseAddrPort(addr)
+}
+
+// patience is more than an answer takes, but on a busy machine its reader may wait for
+// its turn.
+const patience = 10 * time.Second
+
+// reach connects and returns the source that the server saw.
+func (l *lab) reach(ctx context.Context, c check) (seen string, err error) {
+	network, to := c.target()
+	err = l.namespace(c.from).Do(func() error {
 		d := net.Dialer{Timeout: patience}
-		conn, err := d.DialContext(ctx, network, addr)
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			seen = refused
-		}
+		conn, err := d.DialContext(ctx, network, to.String())
 		if err != nil {
-			return nil //nolint:nilerr // not to get through is an answer
-		}
-		if _, err := conn.Write([]byte("?")); err != nil {
-			return errors.Join(err, conn.Close())
+			return err
 		}
 		buf := make([]byte, 64)
-		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return errors.Join(err, conn.Close())
-		}
-		if n, err := conn.Read(buf); err == nil {
+		_, err = conn.Write([]byte("?"))
+		if err = errors.Join(err, conn.SetReadDeadline(time.Now().Add(patience))); err == nil {
+			var n int
+			n, err = conn.Read(buf)
 			seen = string(buf[:n])
 		}
-		return conn.Close()
+		return errors.Join(err, conn.Close())
 	})
 	return seen, err
 }
 
-// An answer comes in less than a millisecond, but on a busy machine its reader may
-// wait for its turn. What is dropped never comes; TCP tries again after a second.
-const (
-	patienceForAnswer  = 10 * time.Second
-	patienceForSilence = 800 * time.Millisecond
-)
-
-// check is one connection and the source that the server should see.
-type check struct{ from, to, want string }
-
-// checkAll tries all connections at once.
+// checkAll makes all connections that are to be made at once, then tries the others.
 func (l *lab) checkAll(t *testing.T, checks []check) {
 	t.Helper()
-	var wg sync.WaitGroup
+	var (
+		wg       sync.WaitGroup
+		attempts = make(map[check]*netnstest.Attempt)
+	)
 	for _, c := range checks {
+		if c.want == blocked || c.want == refused {
+			continue
+		}
 		wg.Go(func() {
-			patience := patienceForAnswer
-			if c.want == blocked || c.want == refused {
-				patience = patienceForSilence
-			}
-			got, err := l.reach(t.Context(), c.from, c.to, patience)
-			if got == refused && c.want == blocked {
-				got = blocked
-			}
-			if err != nil || got != c.want {
+			if got, err := l.reach(t.Context(), c); err != nil || got != c.want {
 				t.Errorf("%s to %s: got %s, %v; want %s", c.from, c.to, got, err, c.want)
 			}
 		})
 	}
 	wg.Wait()
+	for _, c := range checks {
+		if c.want == blocked || c.want == refused {
+			network, to := c.target()
+			attempts[c] = l.namespace(c.from).Attempt(t, network, to)
+		}
+	}
+	l.settle(t)
+	for c, a := range attempts {
+		got, err := a.Outcome()
+		if err != nil || got == netnstest.Answer || c.want == refused && got != netnstest.Refusal {
+			t.Errorf("%s to %s: got %s, %v; want %s", c.from, c.to, got, err, c.want)
+		}
+	}
+}
+
+// settle waits until everything that was sent has arrived, was read, and is answered.
+func (l *lab) settle(t *testing.T) {
+	t.Helper()
+	l.outside.Settle(t)
+	// Each server reads and answers one datagram after the other.
+	for _, s := range l.servers {
+		s.ns.Run(t, func() error {
+			var d net.Dialer
+			conn, err := d.DialContext(t.Context(), "udp", s.addr)
+			if err != nil {
+				return err
+			}
+			_, err = conn.Write([]byte("?"))
+			if err = errors.Join(err, conn.SetReadDeadline(time.Now().Add(patience))); err == nil {
+				_, err = conn.Read(make([]byte, 64))
+			}
+			return errors.Join(err, conn.Close())
+		})
+	}
+	l.outside.Settle(t)
 }

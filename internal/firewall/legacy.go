@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,9 @@ import (
 // legacy notices changes of iptables-legacy's filter tables without running its
 // programs, which take milliseconds and a lock.
 type legacy struct {
+	// every is how often to look, [legacyEvery] but for tests.
+	every time.Duration
+
 	mu sync.Mutex // guards left and told
 	// left is how each table was when we last saw to it, by program. To compare with
 	// that, and not with the last look, finds what was undone between two looks.
@@ -21,7 +25,7 @@ type legacy struct {
 }
 
 func newLegacy() *legacy {
-	return &legacy{left: make(map[string]fingerprint), told: make(map[string]fingerprint)}
+	return &legacy{every: legacyEvery, left: make(map[string]fingerprint), told: make(map[string]fingerprint)}
 }
 
 // fingerprint is struct ipt_getinfo and struct ip6t_getinfo: the size of a table, how

@@ -209,7 +209,7 @@ func (l *lab) received(t *testing.T, from, to string, all []frame, count int) []
 		}
 	}
 	var got []string
-	if err := in.SetReadDeadline(time.Now().Add(patienceForAnswer)); err != nil {
+	if err := in.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 2048)

@@ -70,7 +70,7 @@ func (w *watcher) receive(ctx context.Context, conn *netlink.Conn) error {
 	for {
 		if now := time.Now(); !now.Before(look) {
 			w.lookAtLegacy()
-			look = now.Add(legacyEvery)
+			look = now.Add(w.legacy.every)
 		}
 		err := conn.SetReadDeadline(look)
 		var msgs []netlink.Message

@@ -2,6 +2,8 @@ package firewall
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +16,21 @@ type watched struct {
 	ns    *netnstest.Namespace
 	table *Table
 	heard chan string
+	// marker is nft under another name.
+	marker string
 }
+
+// markerName is what the kernel says changed our table when [watched.marker] does.
+const markerName = "marker"
 
 func watch(t *testing.T, program string) *watched {
 	t.Helper()
 	w := &watched{ns: netnstest.Enter(t), table: newTable(t), heard: make(chan string, 100)}
+	w.table.forward.legacy.every = 20 * time.Millisecond
+	w.marker = filepath.Join(t.TempDir(), markerName)
+	if err := os.Symlink("/usr/sbin/nft", w.marker); err != nil {
+		t.Fatal(err)
+	}
 	w.ns.Exec(t, "/usr/sbin/"+program, "-P", "FORWARD", "DROP")
 	mustSet(t, w.table)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -34,27 +46,42 @@ func watch(t *testing.T, program string) *watched {
 	})
 	// It watches when it tells of a change.
 	for {
-		w.ns.Exec(t, "nft", "add", "chain", "inet", "ournet", "mine")
-		w.ns.Exec(t, "nft", "delete", "chain", "inet", "ournet", "mine")
+		w.mark(t)
 		select {
 		case <-w.heard:
-			w.drain(2 * legacyEvery)
+			w.rest(t)
 			return w
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// drain returns all that is heard until nothing is for a while.
-func (w *watched) drain(silence time.Duration) (all []string) {
-	for {
-		select {
-		case by := <-w.heard:
+// mark makes a change that is heard of.
+func (w *watched) mark(t *testing.T) {
+	t.Helper()
+	w.ns.Exec(t, w.marker, "add chain inet ournet mine; delete chain inet ournet mine")
+}
+
+// rest returns what is heard of changes that were made before. The watch hears of one
+// change after the other, so that a marker is behind them all.
+func (w *watched) rest(t *testing.T) (all []string) {
+	t.Helper()
+	until := func() {
+		w.mark(t)
+		for by := range w.heard {
+			if by == markerName {
+				return
+			}
 			all = append(all, by)
-		case <-time.After(silence):
-			return all
 		}
 	}
+	// A look at iptables-legacy's tables is due some time after the first marker, and
+	// done after the second: the third is behind it.
+	until()
+	<-time.After(w.table.forward.legacy.every)
+	until()
+	until()
+	return all
 }
 
 func TestWatch_tellsWhoChangedWhatWeKeep(t *testing.T) {
@@ -89,7 +116,7 @@ func TestWatch_tellsWhoChangedWhatWeKeep(t *testing.T) {
 					w.ns.Exec(t, "/usr/sbin/"+program, "-P", "FORWARD", "DROP")
 				}
 				mustSet(t, w.table)
-				w.drain(2 * legacyEvery)
+				w.rest(t)
 			}
 		})
 	}
@@ -135,7 +162,7 @@ nft delete table ip docker-bridges`, "\n") {
 		argv := strings.Fields(command)
 		w.ns.Exec(t, "/usr/sbin/"+argv[0], argv[1:]...)
 	}
-	if heard := w.drain(2 * legacyEvery); len(heard) > 0 {
+	if heard := w.rest(t); len(heard) > 0 {
 		t.Errorf("heard %q", heard)
 	}
 }
