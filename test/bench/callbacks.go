@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/ournet/ournet/internal/admin"
+	"github.com/ournet/ournet/test/bench/stats"
 )
 
 // callback is what the plugin counts of a verb, in microseconds.
@@ -113,18 +114,18 @@ func measureAttach(ctx context.Context, b *bed, rounds int) (cost attachCost, er
 	defer func() {
 		err = errors.Join(err, b.docker(context.WithoutCancel(ctx), "network", "rm", v.network))
 	}()
-	found := newSamples()
+	found := stats.NewSamples()
 	for range rounds {
 		steps, err := runDetached(ctx, b, v)
 		if err != nil {
 			return attachCost{}, err
 		}
 		for _, s := range steps {
-			found.add(s.name, v.name, s.took)
+			found.Add(s.name, v.name, s.took)
 		}
 	}
 	cost = attachCost{
-		Runs: rounds, RunMS: median(found.values[found.steps[0]][v.name]), RemoveMS: median(found.values[found.steps[1]][v.name]),
+		Runs: rounds, RunMS: stats.Median(found.Values[found.Steps[0]][v.name]), RemoveMS: stats.Median(found.Values[found.Steps[1]][v.name]),
 	}
 	cost.Callbacks, err = b.callbacks(ctx)
 	return cost, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/moby/moby/client"
+
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -44,4 +46,13 @@ func benchEngine(ctx context.Context, set settings, engine lab.Engine) (r engine
 	progress("engine %s: %d TCP streams on each network", engine, set.streams)
 	r.Throughput, err = measureThroughput(ctx, b, set.streams)
 	return r, err
+}
+
+// componentVersions returns the versions of what the engine consists of.
+func componentVersions(v client.ServerVersionResult) map[string]string {
+	all := make(map[string]string)
+	for _, c := range v.Components {
+		all[c.Name] = c.Version
+	}
+	return all
 }

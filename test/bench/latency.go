@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -129,7 +130,7 @@ func connect(ctx context.Context, b *bed, v variant) ([]step, error) {
 }
 
 // measureLatency takes all actions on all variants, rounds times.
-func measureLatency(ctx context.Context, b *bed, what []action, on []variant, rounds int) (found *samples, err error) {
+func measureLatency(ctx context.Context, b *bed, what []action, on []variant, rounds int) (found *stats.Samples, err error) {
 	remove, err := b.makeNetworks(ctx, made())
 	if err != nil {
 		return nil, err
@@ -142,12 +143,12 @@ func measureLatency(ctx context.Context, b *bed, what []action, on []variant, ro
 	defer func() { err = errors.Join(dismiss(), err) }()
 
 	dice := rand.New(rand.NewPCG(1, 2))
-	found = newSamples()
+	found = stats.NewSamples()
 	for round := range warmUps + rounds {
 		for _, a := range what {
 			if err := takeTurns(ctx, b, a, on, dice, func(v variant, s step) {
 				if round >= warmUps {
-					found.add(s.name, v.name, s.took)
+					found.Add(s.name, v.name, s.took)
 				}
 			}); err != nil {
 				return nil, err

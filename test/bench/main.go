@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -77,7 +78,7 @@ func parse(args []string) (settings, error) {
 
 // bench measures one engine after the other: two at once would share the cores.
 func bench(ctx context.Context, set settings) error {
-	on, err := describeMachine()
+	on, err := stats.DescribeMachine()
 	if err != nil {
 		return err
 	}

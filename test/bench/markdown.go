@@ -4,16 +4,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ournet/ournet/test/bench/stats"
 )
 
 // markdown returns the results as a page for people.
 func (r results) markdown() string {
 	var b strings.Builder
-	m := r.Machine
 	fmt.Fprintf(&b, "# Measured: ournet beside the built-in bridge\n\n")
 	fmt.Fprintf(&b, "Written by `make bench`; [bench.md](bench.md) says how to read it.\n\n")
-	fmt.Fprintf(&b, "%s, %d cores, %.0f GB; %s, kernel %s; %s; %s; load average at the start %s.\n",
-		m.CPU, m.Cores, m.Memory, m.System, m.Kernel, m.Go, m.Date, m.Load)
+	fmt.Fprintf(&b, "%s.\n", r.Machine)
 	for _, e := range r.Engines {
 		fmt.Fprintf(&b, "\n## Engine %s\n\n%s, API %s.\n", e.Engine, e.versions(), e.API)
 		e.writeLatency(&b, r.Rounds)
@@ -97,13 +97,13 @@ func (e engineResults) writeThroughput(b *strings.Builder) {
 	if len(x) == 0 || len(y) == 0 {
 		return
 	}
-	r := compare(y, x)
+	r := stats.Compare(y, x)
 	fmt.Fprintf(b, "\n### TCP between two containers\n\n%d streams of %s s on each: %s %.1f Gbit/s (%.1f to %.1f), %s %.1f (%.1f to %.1f); "+
 		"ratio of the medians **%.2f** (%.2f to %.2f); above 1 is faster.\n", len(x), streamSeconds,
-		base, median(x), slices.Min(x), slices.Max(x), ours, median(y), slices.Min(y), slices.Max(y), r.Ratio, r.Low, r.High)
+		base, stats.Median(x), slices.Min(x), slices.Max(x), ours, stats.Median(y), slices.Min(y), slices.Max(y), r.Ratio, r.Low, r.High)
 	if z := e.Throughput.Values[unchecked().name]; len(z) > 0 {
-		r := compare(y, z)
-		fmt.Fprintf(b, "With `ournet.spoof_check=false` %.1f Gbit/s; ratio of %s to that **%.2f** (%.2f to %.2f).\n", median(z), ours, r.Ratio, r.Low, r.High)
+		r := stats.Compare(y, z)
+		fmt.Fprintf(b, "With `ournet.spoof_check=false` %.1f Gbit/s; ratio of %s to that **%.2f** (%.2f to %.2f).\n", stats.Median(z), ours, r.Ratio, r.Low, r.High)
 	}
 }
 
@@ -118,7 +118,7 @@ func writeScale(b *strings.Builder, all []scale) {
 	for _, s := range all {
 		for _, step := range s.Steps {
 			fmt.Fprintf(b, "| %s | %s | %s | %.0f | %.0f | **%.2f** (%.2f to %.2f) |\n", s.Engine, step.Variant, step.Step,
-				median(step.Empty), median(step.Full), step.Ratio.Ratio, step.Ratio.Low, step.Ratio.High)
+				stats.Median(step.Empty), stats.Median(step.Full), step.Ratio.Ratio, step.Ratio.Low, step.Ratio.High)
 		}
 	}
 }

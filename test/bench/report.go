@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/ournet/ournet/test/bench/stats"
 )
 
 // results is all that was measured.
 type results struct {
-	Machine machine         `json:"machine"`
+	Machine stats.Machine   `json:"machine"`
 	Rounds  int             `json:"rounds"`
 	Engines []engineResults `json:"engines"`
 	Scale   []scale         `json:"scale"`
@@ -41,20 +43,20 @@ type summary struct {
 	P90    float64 `json:"p90_ms"`
 	P99    float64 `json:"p99_ms"`
 	// Ratio compares with the first variant; nil for that itself.
-	Ratio *interval `json:"ratio,omitempty"`
+	Ratio *stats.Interval `json:"ratio,omitempty"`
 	// Values are the single measurements, in their order.
 	Values []float64 `json:"values_ms"`
 }
 
-func summarize(s *samples) []latency {
+func summarize(s *stats.Samples) []latency {
 	base := variants()[0].name
 	var all []latency
-	for _, step := range s.steps {
+	for _, step := range s.Steps {
 		l := latency{Step: step, Variants: make(map[string]summary)}
-		for variant, values := range s.values[step] {
-			sum := summary{Median: median(values), P90: percentile(values, 90), P99: percentile(values, 99), Values: values}
+		for variant, values := range s.Values[step] {
+			sum := summary{Median: stats.Median(values), P90: stats.Percentile(values, 90), P99: stats.Percentile(values, 99), Values: values}
 			if variant != base {
-				r := compare(values, s.values[step][base])
+				r := stats.Compare(values, s.Values[step][base])
 				sum.Ratio = &r
 			}
 			l.Variants[variant] = sum

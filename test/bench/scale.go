@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -36,11 +37,11 @@ type scale struct {
 
 // scaleStep is one command on the empty host and on the full one, in milliseconds.
 type scaleStep struct {
-	Variant string    `json:"variant"`
-	Step    string    `json:"step"`
-	Empty   []float64 `json:"empty_ms"`
-	Full    []float64 `json:"full_ms"`
-	Ratio   interval  `json:"ratio"`
+	Variant string         `json:"variant"`
+	Step    string         `json:"step"`
+	Empty   []float64      `json:"empty_ms"`
+	Full    []float64      `json:"full_ms"`
+	Ratio   stats.Interval `json:"ratio"`
 }
 
 // measureScale measures each of the two drivers on an empty host, and on one that has
@@ -78,9 +79,9 @@ func measureScale(ctx context.Context, set settings, engine lab.Engine) (s scale
 		if err := drop(); err != nil {
 			return s, err
 		}
-		for _, step := range empty.steps {
-			x, y := empty.values[step][v.name], full.values[step][v.name]
-			s.Steps = append(s.Steps, scaleStep{v.name, step, x, y, compare(y, x)})
+		for _, step := range empty.Steps {
+			x, y := empty.Values[step][v.name], full.Values[step][v.name]
+			s.Steps = append(s.Steps, scaleStep{v.name, step, x, y, stats.Compare(y, x)})
 		}
 	}
 	return s, nil
@@ -134,8 +135,8 @@ func (b *bed) fill(ctx context.Context, names []string, containers int) (drop fu
 
 // oneMore measures the start of one more container, with and without published ports.
 // The two take turns.
-func (b *bed) oneMore(ctx context.Context, v variant, rounds int) (*samples, error) {
-	found := newSamples()
+func (b *bed) oneMore(ctx context.Context, v variant, rounds int) (*stats.Samples, error) {
+	found := stats.NewSamples()
 	dice := rand.New(rand.NewPCG(7, 8))
 	for round := range warmUps + rounds {
 		for _, i := range dice.Perm(2) {
@@ -151,7 +152,7 @@ func (b *bed) oneMore(ctx context.Context, v variant, rounds int) (*samples, err
 				return nil, fmt.Errorf("remove the container: %w", err)
 			}
 			if round >= warmUps {
-				found.add(step, v.name, took)
+				found.Add(step, v.name, took)
 			}
 		}
 	}

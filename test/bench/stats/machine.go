@@ -1,4 +1,4 @@
-package main
+package stats
 
 import (
 	"bytes"
@@ -8,12 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 )
 
-// machine is what the figures were measured on.
-type machine struct {
+// Machine is what the figures were measured on.
+type Machine struct {
 	CPU    string  `json:"cpu"`
 	Cores  int     `json:"cores"`
 	Memory float64 `json:"memory_gb"`
@@ -26,8 +25,9 @@ type machine struct {
 	Load string `json:"load"`
 }
 
-func describeMachine() (machine, error) {
-	m := machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Date: time.Now().UTC().Format("2006-01-02 15:04 UTC")}
+// DescribeMachine looks at the machine that this runs on.
+func DescribeMachine() (Machine, error) {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Date: time.Now().UTC().Format("2006-01-02 15:04 UTC")}
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
 		return m, fmt.Errorf("ask for the kernel's version: %w", err)
@@ -61,11 +61,8 @@ func describeMachine() (machine, error) {
 	return m, nil
 }
 
-// componentVersions returns the versions of what the engine consists of.
-func componentVersions(v client.ServerVersionResult) map[string]string {
-	all := make(map[string]string)
-	for _, c := range v.Components {
-		all[c.Name] = c.Version
-	}
-	return all
+// String is a line for people.
+func (m Machine) String() string {
+	return fmt.Sprintf("%s, %d cores, %.0f GB; %s, kernel %s; %s; %s; load average at the start %s",
+		m.CPU, m.Cores, m.Memory, m.System, m.Kernel, m.Go, m.Date, m.Load)
 }
