@@ -74,10 +74,13 @@ func TestStreams_loseNothingWhenThePluginIsKilled(t *testing.T) {
 	each(t, func(h *host) {
 		e := openEstate(h)
 		s := e.startStreams()
+		l := h.startLookups("web", "app", e.address("app", "front"))
 		for range 4 {
 			h.killPlugin()
+			l.areOurs()
 		}
 		s.areWhole()
+		l.end(true)
 		e.isWhole()
 		h.run("docker run --rm --network front busybox ping -c 1 -W 2 web")
 	})
@@ -89,11 +92,13 @@ func TestStreams_loseNothingWhenTheEngineEndsWithLiveRestore(t *testing.T) {
 		e := openEstate(h)
 		for _, event := range []struct {
 			name string
-			do   func(h *host) error
+			// outage is whether names may be missing for a while.
+			outage bool
+			do     func(h *host) error
 		}{
-			{"restart of the engine", func(h *host) error { return h.RestartEngine(h.ctx) }},
-			{"SIGKILL of the engine", (*host).crashEngine},
-			{"SIGKILL of both", func(h *host) error {
+			{"restart of the engine", false, func(h *host) error { return h.RestartEngine(h.ctx) }},
+			{"SIGKILL of the engine", false, (*host).crashEngine},
+			{"SIGKILL of both", true, func(h *host) error {
 				pid, err := h.PluginPID(h.ctx, pluginName)
 				return errors.Join(err, h.KillEngine(h.ctx), syscall.Kill(pid, syscall.SIGKILL), h.StartEngine(h.ctx))
 			}},
@@ -101,10 +106,12 @@ func TestStreams_loseNothingWhenTheEngineEndsWithLiveRestore(t *testing.T) {
 			passed := h.part(event.name, func(h *host) {
 				part := e.in(h)
 				s := part.startStreams()
+				l := h.startLookups("web", "app", e.address("app", "front"))
 				if err := event.do(h); err != nil {
 					h.Fatal(err)
 				}
 				s.areWhole()
+				l.end(event.outage)
 				part.isWhole()
 			})
 			if !passed {

@@ -7,6 +7,7 @@
 //	probe flow tcp|udp ADDR [-every D] [-for D]
 //	                                        send numbered messages; print a report
 //	probe lookup NAME                       print the addresses of a name
+//	probe query [-every D] [-for D] NAME    ask the container's resolver; print the answers
 package main
 
 import (
@@ -31,10 +32,10 @@ func main() {
 
 func probe(ctx context.Context, args []string, out io.Writer) error {
 	commands := map[string]func(context.Context, []string, io.Writer) error{
-		"serve": serve, "who": who, "flow": flow, "lookup": lookup,
+		"serve": serve, "who": who, "flow": flow, "lookup": lookup, "query": query,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("want serve, who, flow or lookup")
+		return errors.New("want serve, who, flow, lookup or query")
 	}
 	return commands[args[0]](ctx, args[1:], out)
 }

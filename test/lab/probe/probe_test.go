@@ -135,3 +135,21 @@ func FuzzAnswerQuery(f *testing.F) {
 		}
 	})
 }
+
+func TestQuery_saysWhyThereIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	// Nobody answers DNS on this address of a machine that is no container.
+	var out bytes.Buffer
+	if err := query(t.Context(), []string{"web.lab"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	if words := strings.Fields(out.String()); len(words) != 2 || words[1] != "refused" {
+		t.Errorf("query prints %q, want a time and that it was refused", out.String())
+	}
+	if err := query(t.Context(), []string{strings.Repeat("x", 300)}, &out); err != nil || !strings.Contains(out.String(), "name") {
+		t.Errorf("query of a name that is too long = %v, and prints %q", err, out.String())
+	}
+	if err := query(t.Context(), nil, &out); err == nil {
+		t.Error("query of nothing succeeded")
+	}
+}

@@ -1,0 +1,230 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ournet/ournet/test/lab"
+)
+
+// firstLookups is how many containers begin with a lookup: enough for every change;
+// more by `go test ./test/e2e -run firstInstruction -args -starts 200` after `make setup plugin`.
+var firstLookups = flag.Int("starts", 40, "how many containers begin with a lookup")
+
+// Tutorial, steps 11, 12 and 14, on the containers of steps 7 to 9.
+func TestNames_linksAndAliasesAsInTheTutorial(t *testing.T) {
+	each(t, func(h *host) {
+		h.all(`
+docker network create -d ournet --subnet 172.25.0.0/16 isolated_nw
+docker run -itd --name=container1 busybox
+docker run -itd --name=container2 --network isolated_nw --network-alias app1 busybox
+docker network create -d ournet --subnet 172.26.0.0/24 local_alias
+docker network connect --link container1:foo local_alias container2
+docker network connect --link container2:bar local_alias container1
+`)
+		one, two := h.address("container1", "local_alias"), h.address("container2", "local_alias")
+
+		// Step 11.
+		h.resolves("container2", "foo", one)
+		h.resolves("container1", "bar", two)
+		h.badAddress("container1", "foo")
+		h.badAddress("container2", "bar")
+		h.run("docker network disconnect local_alias container1")
+		h.badAddress("container2", "foo")
+		h.resolvesNow("container2", "app1", h.address("container2", "isolated_nw"))
+
+		// Step 12.
+		h.run("docker run -itd --name=container3 --network local_alias --network-alias app2 busybox")
+		h.run("docker network disconnect local_alias container2")
+		h.run("docker network connect --alias app3 local_alias container2")
+		two, three := h.address("container2", "local_alias"), h.address("container3", "local_alias")
+		h.resolves("container2", "app1", h.address("container2", "isolated_nw"))
+		h.resolves("container2", "app2", three)
+		h.resolves("container2", "app3", two)
+		h.resolves("container3", "app2", three)
+		h.resolves("container3", "app3", two)
+		h.badAddress("container3", "app1")
+
+		// Step 14.
+		h.run("docker network disconnect local_alias container2")
+		h.badAddress("container3", "container2")
+		h.badAddress("container2", "app2")
+		h.resolvesNow("container2", "container2", h.address("container2", "isolated_nw"))
+		if rules := h.run(h.inside("container2", "nft list tables")); !strings.Contains(rules, "table ip ournet") {
+			h.Errorf("container2 is still on a network of ours, and has the tables %s", rules)
+		}
+		h.run("docker network disconnect isolated_nw container2")
+		err := lab.Poll(h.ctx, "our table to go", func() error {
+			if rules := h.run(h.inside("container2", "nft list tables")); strings.Contains(rules, "table ip ournet") {
+				return fmt.Errorf("container2 is on no network of ours any more, and has the tables %s", rules)
+			}
+			return nil
+		})
+		if err != nil {
+			h.Error(err)
+		}
+	})
+}
+
+// Tutorial, step 13: who takes the first address takes each in turn, and none that is
+// known to be gone.
+func TestNames_aSharedAliasHasTheAddressesOfAllWhoRun(t *testing.T) {
+	each(t, func(h *host) {
+		h.all(`
+docker network create -d ournet -o ournet.dns_ttl=1s --subnet 10.31.0.0/24 lab
+docker run -d --name asker --network lab busybox sleep 1d
+docker run -d --name container2 --network lab --ip 10.31.0.32 --network-alias app1 busybox sleep 1d
+docker run -d --name container4 --network lab --ip 10.31.0.34 --network-alias app1 busybox sleep 1d
+`)
+		h.resolves("asker", "app1", "10.31.0.32", "10.31.0.34")
+		first := make(map[string]int)
+		for range 8 {
+			words := strings.Fields(h.run("docker exec asker probe query app1"))
+			if len(words) != 5 || words[2] != "1" {
+				h.Fatalf("the answer is %q, want two addresses to be kept for 1 s", words)
+			}
+			first[words[3]]++
+		}
+		if first["10.31.0.32"] != 4 || first["10.31.0.34"] != 4 {
+			h.Errorf("of 8 answers these came first: %v, want each in turn", first)
+		}
+		h.run("docker stop -t 0 container4")
+		h.resolvesNow("asker", "app1", "10.31.0.32")
+		h.badAddress("asker", "container4")
+		h.run("docker start container4")
+		h.resolves("asker", "app1", "10.31.0.32", "10.31.0.34")
+		h.run("docker kill container2")
+		h.resolvesNow("asker", "app1", "10.31.0.34")
+	})
+}
+
+// A container's first instruction is a lookup. Who answers is told by the TTL: on
+// engines from 28 on it must be us; on older ones the engine may be first, which is
+// right too, for names of this host.
+func TestNames_areThereForTheFirstInstruction(t *testing.T) {
+	each(t, func(h *host) {
+		h.all(`
+docker network create -d ournet --ipam-driver ournet --subnet 10.32.0.0/16 lab
+docker run -d --name target --network lab --ip 10.32.9.9 busybox sleep 1d
+`)
+		h.answers("target", "target", "Success 5 10.32.9.9")
+		count := *firstLookups
+		answers := make([]string, count)
+		var g errgroup.Group
+		g.SetLimit(8)
+		for i := range answers {
+			g.Go(func() (err error) {
+				answers[i], err = h.Docker(h.ctx, "run", "--rm", "--init=false", "--network", "lab", lab.BusyboxImage, "probe", "query", "target")
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			h.Fatal(err)
+		}
+		counted := make(map[string]int)
+		for _, a := range answers {
+			_, answer, _ := strings.Cut(a, " ")
+			counted[answer]++
+		}
+		h.Logf("answers to the first instruction: %v", counted)
+		right := counted["Success 5 10.32.9.9"]
+		if h.Engine == lab.Engine2010 {
+			right += counted["Success 600 10.32.9.9"]
+		}
+		if right != count {
+			h.Errorf("%d of %d answers are right: %v", right, count, counted)
+		}
+	})
+}
+
+// TestNames_everyKindOfQuestion asks one container with all tools that people use.
+func TestNames_everyKindOfQuestion(t *testing.T) {
+	each(t, func(h *host) {
+		h.all(`
+docker network create -d ournet --ipam-driver ournet --ipv6 --subnet 10.33.0.0/24 --subnet fd00:33::/64 lab
+docker network create -d ournet --ipam-driver ournet --subnet 10.34.0.0/24 four
+docker run -d --name web --hostname Web-1 --network lab --ip 10.33.0.9 --ip6 fd00:33::9 --network-alias www busybox sleep 1d
+docker run -d --name old --network four --ip 10.34.0.9 busybox sleep 1d
+docker run -d --name asker --network lab busybox sleep 1d
+docker network connect four asker
+`)
+		id := h.container("web").ID[:12]
+		h.resolves("asker", "web", "10.33.0.9", "fd00:33::9")
+		h.resolves("asker", "old", "10.34.0.9")
+		dig := func(args string) string {
+			return h.run(h.inside("asker", "dig @127.0.0.11 +noall +answer +comments "+args))
+		}
+		for _, c := range []struct {
+			args string
+			want []string // in this order
+		}{
+			{"web", []string{"status: NOERROR", "flags: qr aa rd ra", "web.", "5", "IN", "A", "10.33.0.9"}},
+			{"+tcp WEB.lab", []string{"NOERROR", "10.33.0.9"}},
+			{"+noedns web-1", []string{"NOERROR", "10.33.0.9"}},
+			{"+bufsize=512 www.LAB", []string{"NOERROR", "10.33.0.9"}},
+			{id, []string{"NOERROR", "10.33.0.9"}},
+			{"aaaa web", []string{"NOERROR", "AAAA", "fd00:33::9"}},
+			{"aaaa old", []string{"NOERROR", "ANSWER: 0"}},
+			{"srv web", []string{"NOERROR", "ANSWER: 0"}},
+			{"+tcp mx www.lab", []string{"NOERROR", "ANSWER: 0"}},
+			{"-x 10.33.0.9", []string{"NOERROR", "PTR", "web.", "PTR", "web.lab."}},
+			{"-x fd00:33::9", []string{"NOERROR", "PTR", "web.", "PTR", "web.lab."}},
+			{"web.four", []string{"status: NXDOMAIN"}},
+			{outsideFQDN, []string{"NOERROR", h.lab.Outside.Address().String()}},
+			{"no.such.name", []string{"status: NXDOMAIN"}},
+		} {
+			rest := dig(c.args)
+			out := rest
+			for _, word := range c.want {
+				var ok bool
+				if _, rest, ok = strings.Cut(rest, word); !ok {
+					h.Errorf("dig %s lacks %q of %q:\n%s", c.args, word, c.want, out)
+					break
+				}
+			}
+		}
+		getent := "docker exec asker " + h.glibc("asker") + " "
+		for line, want := range map[string]string{
+			getent + "ahostsv4 web.lab":        "10.33.0.9",
+			getent + "ahosts WEB":              "fd00:33::9",
+			getent + "hosts 10.33.0.9":         "web",
+			getent + "hosts fd00:33::9":        "web",
+			"docker exec asker nslookup www":   "10.33.0.9",
+			"docker exec asker nslookup web-1": "fd00:33::9",
+			"docker exec asker ping -c 1 old":  "10.34.0.9",
+			"docker exec asker ping6 -c 1 web": "fd00:33::9",
+			getent + "ahostsv4 " + outsideFQDN: h.lab.Outside.Address().String(),
+		} {
+			if out, err := h.try(line); err != nil || !strings.Contains(out, want) {
+				h.Errorf("%s: %s (%v), want %s", line, out, err, want)
+			}
+		}
+		h.run("docker rename web neu")
+		h.answers("asker", "neu", "Success 5 10.33.0.9")
+		h.badAddress("asker", "web")
+		h.namesAreWhatTheEngineShows("asker", "neu", "lab")
+	})
+}
+
+// namesAreWhatTheEngineShows asserts that every name that `docker inspect` shows of a
+// container is answered by us.
+func (h *host) namesAreWhatTheEngineShows(asker, container, network string) {
+	h.Helper()
+	field := "DNSNames"
+	if h.Engine == lab.Engine2010 {
+		field = "Aliases" // it has no other
+	}
+	format := "{{range (index .NetworkSettings.Networks \"" + network + "\")." + field + "}}{{.}} {{end}}"
+	shown := strings.Fields(h.docker("inspect", "-f", format, container))
+	if len(shown) < 2 || !slices.Contains(shown, h.container(container).ID[:12]) {
+		h.Errorf("the engine shows the names %q of %s, want its short id among them", shown, container)
+	}
+	for _, name := range shown {
+		h.answers(asker, name, "Success 5 "+h.address(container, network))
+	}
+}
