@@ -148,7 +148,7 @@ func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 		return err
 	}
 	p.engine = engine.New(p.cfg.HostRoot, p.log)
-	p.openNames(host, p.engine, p.cfg.DNSTTL)
+	p.openNames(ctx, host, p.engine, p.cfg.DNSTTL)
 	return nil
 }
 

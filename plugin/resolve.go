@@ -48,10 +48,11 @@ func (v *networkVerbs) joined(ctx context.Context, network driver.NetworkID, id 
 
 // openNames makes the names of what is on record known. They are learned when the
 // engine is heard.
-func (p *parts) openNames(host hostfs.FS, asked names.Engine, ttl time.Duration) {
+func (p *parts) openNames(ctx context.Context, host hostfs.FS, asked names.Engine, ttl time.Duration) {
 	p.records = dns.NewRecords()
 	p.names = names.New(p.log, names.Parts{
 		Records: p.records,
+		Store:   p.kv,
 		Engine:  asked,
 		Sandboxes: sandbox.New(p.log, host, sandbox.Options{
 			Name:     tableName(p.cfg.Name),
@@ -60,5 +61,5 @@ func (p *parts) openNames(host hostfs.FS, asked names.Engine, ttl time.Duration)
 		Responder: dns.New(p.log, p.records, dns.Options{}),
 		TTL:       ttl,
 	})
-	p.names.Load(p.networks.All())
+	p.names.Load(ctx, p.networks.All())
 }

@@ -25,7 +25,7 @@ func internalImports() map[string][]string {
 		"cmd/docker-ournet":        {"cli"},
 		"cli":                      {"internal/admin", "internal/config", "internal/engine", "internal/version"},
 		"plugin":                   {"*"},
-		"plugin/names":             {"dns", "driver", "internal/backoff", "internal/engine", "internal/sandbox", "internal/turn"},
+		"plugin/names":             {"dns", "driver", "internal/backoff", "internal/engine", "internal/sandbox", "internal/store", "internal/turn"},
 		"dns":                      {},
 		"driver":                   {"internal/store", "internal/ttl", "internal/turn"},
 		"driver/bridge":            {"driver", "driver/port", "internal/firewall", "internal/hostport", "internal/link", "internal/turn"},

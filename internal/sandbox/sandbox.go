@@ -157,6 +157,12 @@ func (s *Sandboxes) Remove(ctx context.Context, key string) error {
 	return nil
 }
 
+// Exists reports whether there is a namespace at the key.
+func (s *Sandboxes) Exists(key string) bool {
+	_, err := identify(s.fs.Path(key))
+	return err == nil
+}
+
 func (s *Sandboxes) get(key string) *Sandbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()

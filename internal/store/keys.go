@@ -13,6 +13,7 @@ const (
 	prefixLocalNetworks  = "v1/local/networks/"
 	prefixLocalEndpoints = "v1/local/endpoints/"
 	prefixLocalPorts     = "v1/local/ports/"
+	prefixLocalNames     = "v1/local/names/"
 	prefixLocalJournal   = "v1/local/journal/"
 	prefixLocalLeaving   = "v1/local/leaving/"
 	prefixPools          = "v1/pools/"
@@ -44,6 +45,14 @@ func LocalPortsPrefix() string { return prefixLocalPorts }
 // LocalPortsKey returns the key of the host ports that the container with an address
 // on a network had.
 func LocalPortsKey(network, addr string) string { return prefixLocalPorts + network + "/" + addr }
+
+// LocalNamesPrefix returns the prefix of what the endpoints of this host are called.
+func LocalNamesPrefix() string { return prefixLocalNames }
+
+// LocalNamesKey returns the key of what one endpoint of this host is called.
+func LocalNamesKey(network, endpoint string) string {
+	return prefixLocalNames + network + "/" + endpoint
+}
 
 // LocalJournalPrefix returns the prefix of all that this host has still to say to the
 // cluster store.

@@ -71,6 +71,11 @@ func (n *Names) compare(view map[string]engine.Network, all bool) {
 		n.mu.Lock()
 		if have, ok := n.networks[driver.NetworkID(id)]; ok {
 			for ep, e := range have.endpoints {
+				if e.label != nil && e.label.remembered && !v.Endpoints[string(ep)] {
+					// Its container ended while nobody was there to be told.
+					n.setLabelLocked(driver.NetworkID(id), ep, nil)
+					n.save(driver.NetworkID(id), ep)
+				}
 				container := v.EndpointContainers[string(ep)]
 				if container != "" && (all || e.label == nil || e.label.name != v.EndpointNames[string(ep)]) {
 					containers = append(containers, container)
@@ -128,17 +133,16 @@ func (n *Names) learn(c engine.Inspection) {
 	defer n.mu.Unlock()
 	for _, at := range c.Attachments {
 		id, ep := driver.NetworkID(at.Network), driver.EndpointID(at.Endpoint)
-		have, ok := n.networks[id]
-		if !ok || have.endpoints[ep] == nil {
+		have, l := n.endpointLocked(id, ep), newLabel(c, at)
+		if have == nil {
 			continue
 		}
-		l := newLabel(c, at)
-		if have.endpoints[ep].label.equal(l) {
+		if have.label.equal(l) {
+			have.label = l // no longer remembered alone
 			continue
 		}
-		have.endpoints[ep].label = l
-		n.tellEndpointsLocked(id)
-		n.tellSandboxLocked(have.endpoints[ep].sandbox)
+		n.setLabelLocked(id, ep, l)
+		n.save(id, ep)
 		if n.parts.Announcer != nil {
 			n.work.do("announce "+at.Endpoint, func(context.Context) { n.announce(id, ep) })
 		}
@@ -154,13 +158,10 @@ func (n *Names) announce(network driver.NetworkID, endpoint driver.EndpointID) {
 
 // Of returns what an endpoint is called, if that is known.
 func (n *Names) Of(network driver.NetworkID, endpoint driver.EndpointID) (name string, aliases []string, ok bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	have, ok := n.networks[network]
-	if !ok || have.endpoints[endpoint] == nil || have.endpoints[endpoint].label == nil {
+	l := n.labelOf(network, endpoint)
+	if l == nil {
 		return "", nil, false
 	}
-	l := have.endpoints[endpoint].label
 	return l.name, slices.Clone(l.aliases), true
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/netnstest"
 	"github.com/ournet/ournet/internal/sandbox"
+	"github.com/ournet/ournet/internal/store/memstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -68,11 +69,11 @@ func (e *fakeEngine) Networks(context.Context) (map[string]engine.Network, error
 	defer e.mu.Unlock()
 	all := make(map[string]engine.Network)
 	for id, n := range e.networks {
-		n.EndpointContainers, n.EndpointNames = make(map[string]string), make(map[string]string)
+		n.EndpointContainers, n.EndpointNames, n.Endpoints = make(map[string]string), make(map[string]string), make(map[string]bool)
 		for _, c := range e.containers {
 			for _, at := range c.Attachments {
 				if at.Network == id {
-					n.EndpointContainers[at.Endpoint], n.EndpointNames[at.Endpoint] = c.ID, c.Name
+					n.EndpointContainers[at.Endpoint], n.EndpointNames[at.Endpoint], n.Endpoints[at.Endpoint] = c.ID, c.Name, true
 				}
 			}
 		}
@@ -128,12 +129,13 @@ type host struct {
 	root   string
 	engine *fakeEngine
 	boxes  map[string]*netnstest.Namespace
+	kv     *memstore.Store
 	count  int
 }
 
 func newHost(t *testing.T, announcer Announcer) *host {
 	t.Helper()
-	h := &host{t: t, root: t.TempDir(), boxes: make(map[string]*netnstest.Namespace), engine: &fakeEngine{
+	h := &host{t: t, kv: memstore.New(), root: t.TempDir(), boxes: make(map[string]*netnstest.Namespace), engine: &fakeEngine{
 		networks:   map[string]engine.Network{string(front): {Name: "front"}, string(back): {Name: "back"}},
 		containers: make(map[string]engine.Inspection), held: make(map[string]chan struct{}),
 	}}
@@ -159,7 +161,7 @@ func (h *host) open(announcer Announcer) {
 	log.SetOutput(io.Discard)
 	records := dns.NewRecords()
 	h.Names = New(log, Parts{
-		Records: records, Engine: h.engine, Announcer: announcer, TTL: 5 * time.Second,
+		Records: records, Store: h.kv, Engine: h.engine, Announcer: announcer, TTL: 5 * time.Second,
 		Sandboxes: sandbox.New(log, hostfs.New(h.root), sandbox.Options{Timeout: time.Hour}),
 		Responder: dns.New(log, records, dns.Options{ForwardTimeout: time.Second}),
 	})

@@ -35,6 +35,7 @@ import (
 	"github.com/ournet/ournet/internal/backoff"
 	"github.com/ournet/ournet/internal/engine"
 	"github.com/ournet/ournet/internal/sandbox"
+	"github.com/ournet/ournet/internal/store"
 )
 
 // Local is this host in the records of package dns. No host of a cluster has that id.
@@ -56,7 +57,9 @@ type Announcer interface {
 
 // Parts are what [Names] works with.
 type Parts struct {
-	Records   *dns.Records
+	Records *dns.Records
+	// Store keeps what was learned for the next process.
+	Store     store.KV
 	Engine    Engine
 	Sandboxes *sandbox.Sandboxes
 	Responder *dns.Responder
@@ -100,9 +103,9 @@ func New(log logrus.FieldLogger, parts Parts) *Names {
 	return n
 }
 
-// Load makes the networks and endpoints of an earlier process known. What they are
-// called is learned when the engine is heard.
-func (n *Names) Load(all []driver.Attached) {
+// Load makes the networks and endpoints of an earlier process known, with the names
+// that it had learned. They hold until the engine is heard.
+func (n *Names) Load(ctx context.Context, all []driver.Attached) {
 	for _, a := range all {
 		n.SetNetwork(a.Network)
 		for _, ep := range a.Endpoints {
@@ -111,6 +114,7 @@ func (n *Names) Load(all []driver.Attached) {
 			}
 		}
 	}
+	n.remember(ctx)
 }
 
 // Run keeps the responders in their sandboxes until ctx ends.

@@ -210,26 +210,6 @@ func TestJoin_aNamespaceThatComesLaterIsOpenedThen(t *testing.T) {
 	h.answers(key, "asker", "10.1.0.2")
 }
 
-// A process that ends gives queries back; the next has everything from the records.
-func TestLoad_theNextProcessTakesOver(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, nil)
-	a := h.namespace("a")
-	asker := h.attach(engine.Inspection{ID: strings.Repeat("a", 64), Name: "asker"}, front, "10.1.0.2", a, engine.Attachment{})
-	h.answers(a, "asker", "10.1.0.2")
-	h.Close()
-	if got := h.ask(a, "asker"); got != notOurs {
-		t.Errorf("after Close asker is %q", got)
-	}
-	h.open(nil)
-	h.Load([]driver.Attached{{Network: driver.Network{ID: front}, Endpoints: []driver.Endpoint{asker, {ID: "idle", Network: front}}}})
-	h.stations.open(t.Context(), h.keys())
-	h.Heard(engine.Event{Kind: engine.Resync})
-	h.answers(a, "asker.front", "10.1.0.2")
-	h.RemoveNetwork(front)
-	h.answers(a, "asker", notOurs)
-}
-
 // told has what an announcer was told, by endpoint.
 type told struct {
 	mu   sync.Mutex // guards last

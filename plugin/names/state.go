@@ -35,6 +35,9 @@ type label struct {
 	aliases   []string
 	links     []engine.Link
 	priority  int
+	// remembered is true for what an earlier process had learned, until the engine
+	// confirms it.
+	remembered bool
 }
 
 // newLabel returns the names that the engine's own resolver has for a container on a
@@ -143,9 +146,31 @@ func (n *Names) remove(network driver.NetworkID, id driver.EndpointID) (empty st
 		return ""
 	}
 	key := have.endpoints[id].sandbox
+	if have.endpoints[id].label != nil {
+		n.save(network, id)
+	}
 	delete(have.endpoints, id)
 	n.tellEndpointsLocked(network)
 	return n.leaveLocked(id, key)
+}
+
+// setLabelLocked enters what an endpoint is called, nil for not known.
+func (n *Names) setLabelLocked(network driver.NetworkID, id driver.EndpointID, l *label) {
+	ep := n.endpointLocked(network, id)
+	if ep == nil {
+		return
+	}
+	ep.label = l
+	n.tellEndpointsLocked(network)
+	n.tellSandboxLocked(ep.sandbox)
+}
+
+// endpointLocked returns an endpoint, nil if it is not there.
+func (n *Names) endpointLocked(network driver.NetworkID, id driver.EndpointID) *endpoint {
+	if have, ok := n.networks[network]; ok {
+		return have.endpoints[id]
+	}
+	return nil
 }
 
 // leaveLocked takes an endpoint out of its sandbox.

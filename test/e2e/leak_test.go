@@ -145,6 +145,13 @@ func (h *host) recorded() ([]string, error) {
 			}
 			continue
 		}
+		if rest, ok := strings.CutPrefix(key, "v1/local/names/"); ok {
+			// What an endpoint is called is known while it is there.
+			if pairs["v1/local/endpoints/"+rest] == nil {
+				lines = append(lines, "names of endpoint "+rest)
+			}
+			continue
+		}
 		more, err := recordLines(key, value)
 		if err != nil {
 			return nil, fmt.Errorf("record %s: %w", key, err)
