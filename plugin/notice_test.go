@@ -1,7 +1,10 @@
 package plugin
 
 import (
+	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
@@ -55,4 +58,58 @@ func TestRepairs_areLoggedOnceWithTheirCauseAndCounted(t *testing.T) {
 		first.Data["cause"] != "packet filter changed by nft" {
 		t.Errorf("logged %v %q %v", first.Level, first.Message, first.Data)
 	}
+}
+
+// Who flushes the packet filter all the time, or a container that keeps deleting its
+// interface, must not fill the disk.
+func TestRepairs_thatRepeatAreFolded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, hook := test.NewNullLogger()
+		r := newRepairs()
+		lines := func() (all []string) {
+			for _, e := range hook.AllEntries() {
+				all = append(all, fmt.Sprint(e.Message, " ", e.Data["cause"], " ", e.Data["times"]))
+			}
+			hook.Reset()
+			return all
+		}
+		report := func(cause string, did ...string) { r.report(log, cause, did) }
+		for i := range 20 {
+			report(fmt.Sprint("flush ", i), "nft table")
+			<-time.After(time.Second)
+		}
+		report("other", "bridge on-2")
+		var want []string
+		for i := range foldAfter {
+			want = append(want, fmt.Sprint("repaired: nft table flush ", i, " <nil>"))
+		}
+		want = append(want, "repaired: bridge on-2 other <nil>")
+		if diff := cmp.Diff(want, lines()); diff != "" {
+			t.Errorf("at first (-want +got):\n%s", diff)
+		}
+		for i := range 10 {
+			<-time.After(10 * time.Second)
+			report(fmt.Sprint("flush ", i), "nft table")
+		}
+		want = []string{"repaired: nft table flush 2 18", "repaired: nft table flush 8 6"}
+		if diff := cmp.Diff(want, lines()); diff != "" {
+			t.Errorf("later (-want +got):\n%s", diff)
+		}
+		for range 5 {
+			<-time.After(sweepEvery)
+			report(causeTime)
+		}
+		report("flush", "nft table")
+		want = []string{"repaired: nft table flush 9 1", "repaired: nft table flush <nil>"}
+		if diff := cmp.Diff(want, lines()); diff != "" {
+			t.Errorf("in peace (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]uint64{"nft": 31, "bridge": 1}, r.snapshot()); diff != "" {
+			t.Errorf("counted (-want +got):\n%s", diff)
+		}
+		if len(r.told) != 1 {
+			t.Errorf("%d repairs are remembered, want the last", len(r.told))
+		}
+	})
 }
