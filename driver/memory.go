@@ -3,6 +3,7 @@ package driver
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -165,6 +166,13 @@ func (m *portMemory) forget(network NetworkID) (ops []store.Op, done func()) {
 		}
 		delete(m.entries, network)
 	}
+}
+
+// networks returns those that it has entries of.
+func (m *portMemory) networks() []NetworkID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.entries))
 }
 
 // load enters a record of the store.

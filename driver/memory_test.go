@@ -3,6 +3,7 @@ package driver_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ournet/ournet/driver"
@@ -176,4 +177,38 @@ func TestOpen_skipsRecordsOfPortsItCannotRead(t *testing.T) {
 	r := openRegistry(t, kv, newKernel())
 	must(t, r.CreateNetwork(t.Context(), testNetwork(1)))
 	publish(t, r, testEndpoint(1, 1), web(8080))
+}
+
+// An earlier version left the ports of the networks that it deleted. Those of a network
+// of a later version are not ours to forget.
+func TestOpen_forgetsPortsOfNetworksThatAreGone(t *testing.T) {
+	t.Parallel()
+	kv, k := memstore.New(), newKernel()
+	r := openRegistry(t, kv, k)
+	for i := 1; i <= 3; i++ {
+		must(t, r.CreateNetwork(t.Context(), testNetwork(i)))
+		for j := range 40 {
+			ep := testEndpoint(i, 100*i+j)
+			ep.Address = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, byte(2 + j)}), 24)
+			publish(t, r, ep, web(uint16(8000+100*i+j)))
+			must(t, r.DeleteEndpoint(t.Context(), ep.Network, ep.ID))
+		}
+	}
+	if n := len(remembered(t, kv)); n != 120 {
+		t.Fatalf("%d are remembered, want 120", n)
+	}
+	_, err := kv.Apply(t.Context(), store.Delete(store.LocalNetworkKey(string(networkID(1)))),
+		store.Set(store.LocalNetworkKey(string(networkID(2))), []byte(`{"version":999}`)))
+	must(t, err)
+
+	r = openRegistry(t, kv, k)
+	keys := remembered(t, kv)
+	if slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, string(networkID(1))) }) || len(keys) != 80 {
+		t.Errorf("%d are remembered, want 40 of each network that has a record", len(keys))
+	}
+	must(t, r.CreateNetwork(t.Context(), testNetwork(1)))
+	publish(t, r, testEndpoint(3, 1), web(8099))
+	if k.former.Others(driver.TCP, 8101) || !k.former.Others(driver.TCP, 8201) {
+		t.Error("a port of the network that is gone is avoided, or one of the unreadable is not")
+	}
 }

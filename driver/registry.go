@@ -78,7 +78,26 @@ func Open(ctx context.Context, kv store.KV, drivers map[Type]Driver, log logrus.
 			log.WithError(err).WithField("key", p.Key).Warn("record of ports skipped")
 		}
 	}
+	r.forgetStrayPorts(ctx)
 	return r, nil
+}
+
+// forgetStrayPorts forgets the ports of networks that have no record: versions without
+// that memory deleted networks and left it. What a later version wrote stays.
+func (r *Registry) forgetStrayPorts(ctx context.Context) {
+	for _, id := range r.ports.networks() {
+		if _, known := r.networks[id]; known || slices.Contains(r.unreadable, id) {
+			continue
+		}
+		ops, done := r.ports.forget(id)
+		for some := range slices.Chunk(ops, 32) {
+			if _, err := r.kv.Apply(ctx, some...); err != nil {
+				r.log.WithError(err).WithField("network", id.Short()).Warn("ports of a network that is gone stay on record")
+				break
+			}
+		}
+		done()
+	}
 }
 
 func (r *Registry) loadNetwork(p store.Pair) {
