@@ -151,8 +151,10 @@ func (c *Cluster) View() *View { return c.view.Load() }
 // through every trouble of the cluster store, and ends early only with trouble of
 // this host's own store.
 func (c *Cluster) Run(ctx context.Context) error {
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.sayHost(ctx) })
 	g.Go(func() error { return c.journal.Run(ctx) })
 	g.Go(func() error { return c.keepAlive(ctx) })
 	for kind, prefix := range map[listingKind]string{

@@ -44,11 +44,19 @@ func endpoint(network cluster.NetworkID, n int) cluster.Endpoint {
 	}
 }
 
+// tb is what a host of a test says of it.
+type tb interface {
+	Helper()
+	Context() context.Context
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // host is one host of a test: its disk stays when its process ends.
 type host struct {
-	t      *testing.T
+	t      tb
 	n      int
-	disk   *memstore.Store
+	disk   store.KV
 	shared cluster.Store
 	opts   cluster.Options
 
@@ -57,7 +65,7 @@ type host struct {
 	ended  chan error
 }
 
-func newHost(t *testing.T, n int, shared cluster.Store) *host {
+func newHost(t tb, n int, shared cluster.Store) *host {
 	t.Helper()
 	h := &host{t: t, n: n, disk: memstore.New(), shared: shared}
 	h.opts = cluster.Options{Host: cluster.Host{
@@ -71,7 +79,7 @@ func (h *host) start() *host {
 	h.t.Helper()
 	c, err := cluster.Open(h.t.Context(), discard(), h.disk, h.shared, h.opts)
 	if err != nil {
-		h.t.Fatal(err)
+		h.t.Fatalf("host %d: %v", h.n, err)
 	}
 	ctx, cancel := context.WithCancel(h.t.Context())
 	h.Cluster, h.cancel, h.ended = c, cancel, make(chan error, 1)

@@ -10,6 +10,9 @@ import (
 	"github.com/ournet/ournet/internal/store"
 )
 
+// unfinished is how long a network may be made by nobody who takes part in it.
+const unfinished = 10 * time.Minute
+
 // loosen notes that a removed network may have no member left. Hosts look at
 // different times, so that mostly one does what all could.
 func (f *feed) loosen(id NetworkID, now time.Time) {
@@ -20,8 +23,9 @@ func (f *feed) loosen(id NetworkID, now time.Time) {
 // collect removes the records of networks that are removed and have no member left.
 func (f *feed) collect(ctx context.Context) error {
 	f.c.mu.Lock()
-	for id := range f.records.networks {
-		if f.c.state.removed(id) {
+	for id, n := range f.records.networks {
+		// One that its maker did not complete is of a command that failed.
+		if f.c.state.removed(id) || !n.Complete && time.Since(n.Created) > unfinished {
 			f.loose[id] = true
 		}
 	}

@@ -62,13 +62,16 @@ type chore int
 // The chores.
 const (
 	choreSweep chore = iota
-	choreAudit
-	choreOwn // see whether the store has what this host said
-	choreCollect
-	choreSuspects
 	choreRetry
 	choreJudge
+	choreOwn // see whether the store has what this host said
+	choreAudit
+	choreCollect
+	choreSuspects
 )
+
+// needsStore reports whether a chore can only be done when the store is there.
+func (c chore) needsStore() bool { return c >= choreOwn }
 
 func newFeed(c *Cluster) *feed {
 	now := time.Now()
@@ -101,8 +104,12 @@ func (f *feed) run(ctx context.Context) error {
 
 // pause returns how long nothing is due.
 func (f *feed) pause(now time.Time) time.Duration {
+	away := f.c.in.isAway(listedChanges)
 	wait := sweepEvery
-	for _, at := range f.due {
+	for what, at := range f.due {
+		if away && what.needsStore() {
+			continue // the listing that says that it is back wakes us
+		}
 		wait = min(wait, at.Sub(now))
 	}
 	return max(wait, 0)

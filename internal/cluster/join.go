@@ -33,6 +33,20 @@ func (c *Cluster) join(ctx context.Context, spec NetworkSpec) (Network, error) {
 		return Network{}, err
 	}
 	defer done()
+	tried := make(map[NetworkID]bool)
+	n, err := c.tryJoin(ctx, spec, tried)
+	if err == nil {
+		if err = c.joined(ctx, n); err == nil {
+			delete(tried, n.ID)
+		}
+	}
+	// Also when ctx is over: it is a matter of this host's disk.
+	return n, errors.Join(err, c.abandon(context.WithoutCancel(ctx), tried))
+}
+
+// tryJoin makes this host a member in the store, and notes all networks of which it
+// may have become one.
+func (c *Cluster) tryJoin(ctx context.Context, spec NetworkSpec, tried map[NetworkID]bool) (Network, error) {
 	for {
 		r, err := c.readRegister(ctx)
 		if err != nil {
@@ -46,16 +60,47 @@ func (c *Cluster) join(ctx context.Context, spec NetworkSpec) (Network, error) {
 		if err != nil {
 			return Network{}, err
 		}
-		key := store.MemberKey(string(n.ID), string(c.self))
-		_, err = c.shared.Apply(ctx, append(ops, store.Set(key, value))...)
+		// Should the process end between, the next one takes the membership back.
+		if _, err := c.local.Apply(ctx, store.Set(store.LocalJoinKey(string(n.ID)), []byte{})); err != nil {
+			return Network{}, err
+		}
+		tried[n.ID] = true
+		_, err = c.shared.Apply(ctx, append(ops, store.Set(store.MemberKey(string(n.ID), string(c.self)), value))...)
 		switch {
 		case err == nil:
-			return n, c.joined(ctx, n)
+			return n, nil
 		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrUncertain) && ctx.Err() == nil:
 			continue // another host was quicker, or it may have been done: look again
 		}
 		return Network{}, err
 	}
+}
+
+// abandon takes back the memberships of networks that this host did not join in the
+// end.
+func (c *Cluster) abandon(ctx context.Context, tried map[NetworkID]bool) error {
+	if len(tried) == 0 {
+		return nil
+	}
+	done, err := c.turns.Take(ctx, turnOwn)
+	if err != nil {
+		return err
+	}
+	defer done()
+	var errs []error
+	for id := range tried {
+		begun := store.Delete(store.LocalJoinKey(string(id)))
+		c.mu.Lock()
+		joined := c.state.parts[id] != nil
+		c.mu.Unlock()
+		if joined {
+			_, err = c.local.Apply(ctx, begun)
+		} else {
+			err = c.journal.SayAlong(ctx, []store.Op{begun}, store.Delete(store.MemberKey(string(id), string(c.self))))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // joined keeps that this host takes part. The journal says it too: what it still has
@@ -67,14 +112,7 @@ func (c *Cluster) joined(ctx context.Context, n Network) error {
 	}
 	defer done()
 	m := member{Generation: n.Generation}
-	value, err := encode(m)
-	if err != nil {
-		return err
-	}
-	if err := c.say(ctx, []store.Op{
-		store.Set(store.MemberKey(string(n.ID), string(c.self)), value),
-		store.Delete(store.RemovalKey(string(n.ID), string(c.self))),
-	}, networkChange(n.ID)); err != nil {
+	if err := c.sayJoined(ctx, n, m); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -92,6 +130,28 @@ func (c *Cluster) joined(ctx context.Context, n Network) error {
 	c.publishLocked(what)
 	c.in.poke()
 	return nil
+}
+
+func (c *Cluster) sayJoined(ctx context.Context, n Network, m member) error {
+	value, err := encode(m)
+	if err != nil {
+		return err
+	}
+	record, err := encode(n)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	next := c.ring.add(time.Now(), networkChange(n.ID))
+	c.mu.Unlock()
+	return c.sayRing(ctx, next, []store.Op{
+		// The record is kept at once: a store that loses it gets it back from here.
+		store.Set(store.LocalSeenKey(store.NetworkKey(string(n.ID))), record),
+		store.Delete(store.LocalJoinKey(string(n.ID))),
+	}, []store.Op{
+		store.Set(store.MemberKey(string(n.ID), string(c.self)), value),
+		store.Delete(store.RemovalKey(string(n.ID), string(c.self))),
+	})
 }
 
 // setNetworkLocked notes a network's record.
@@ -177,64 +237,4 @@ func (c *Cluster) members(ctx context.Context, id NetworkID) ([]HostID, error) {
 		}
 	}
 	return all, nil
-}
-
-// Completion is what is known of a network only after its engine made it.
-type Completion struct {
-	Name       string
-	Labels     map[string]string
-	Attachable bool
-	// Options, IPAMOptions and Subnets replace what JoinNetwork was told, unless nil.
-	Options, IPAMOptions map[string]string
-	Subnets              []Subnet
-}
-
-// CompleteNetwork tells all hosts what the engine of the host that made a network
-// knows of it. It needs the cluster store.
-func (c *Cluster) CompleteNetwork(ctx context.Context, id NetworkID, what Completion) error {
-	for {
-		pair, err := c.shared.Get(ctx, store.NetworkKey(string(id)))
-		if errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("complete network %s: %w", short(id), ErrUnknownNetwork)
-		}
-		if err != nil {
-			return fmt.Errorf("complete network %s: %w", short(id), err)
-		}
-		n, err := decode[Network](pair.Value)
-		if err != nil {
-			return fmt.Errorf("complete network %s: %w", short(id), err)
-		}
-		next := what.apply(n)
-		if next.equal(n) {
-			return nil
-		}
-		if err := next.check(); err != nil {
-			return fmt.Errorf("complete network %s: %w", short(id), err)
-		}
-		value, err := encode(next)
-		if err != nil {
-			return err
-		}
-		_, err = c.shared.Apply(ctx, store.CAS(pair.Key, value, pair.Index))
-		if err == nil || ctx.Err() != nil || !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrUncertain) {
-			if err != nil {
-				return fmt.Errorf("complete network %s: %w", short(id), err)
-			}
-			return nil
-		}
-	}
-}
-
-func (w Completion) apply(n Network) Network {
-	n.Name, n.Labels, n.Attachable, n.Complete = w.Name, w.Labels, w.Attachable, true
-	if w.Options != nil {
-		n.Options = w.Options
-	}
-	if w.IPAMOptions != nil {
-		n.IPAMOptions = w.IPAMOptions
-	}
-	if w.Subnets != nil {
-		n.Subnets = w.Subnets
-	}
-	return n
 }

@@ -22,17 +22,18 @@ func (c *Cluster) say(ctx context.Context, ops []store.Op, changes ...string) er
 	c.mu.Lock()
 	next := c.ring.add(time.Now(), changes...)
 	c.mu.Unlock()
-	return c.sayRing(ctx, next, ops)
+	return c.sayRing(ctx, next, nil, ops)
 }
 
-// sayRing is [Cluster.say] with a given list of changes.
-func (c *Cluster) sayRing(ctx context.Context, next ring, ops []store.Op) error {
+// sayRing is [Cluster.say] with a given list of changes, and does along in this
+// host's store with it.
+func (c *Cluster) sayRing(ctx context.Context, next ring, along, ops []store.Op) error {
 	value, err := encode(next)
 	if err != nil {
 		return err
 	}
 	ops = append(slices.Clone(ops), store.Set(store.ChangeKey(string(c.self)), value))
-	if err := c.journal.SayAlong(ctx, alongside(ops), ops...); err != nil {
+	if err := c.journal.SayAlong(ctx, append(along, alongside(ops)...), ops...); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -51,7 +52,22 @@ func alongside(ops []store.Op) []store.Op {
 	return along
 }
 
-// sayHost says what this host is, if that is not what it said last.
+// begin says what this host is, if that is not what it said last, and takes back what
+// the last process began and did not end.
+func (c *Cluster) begin(ctx context.Context) error {
+	pairs, _, err := c.local.List(ctx, store.LocalJoinPrefix(), 0)
+	if err != nil {
+		return fmt.Errorf("networks that this host began to join: %w", err)
+	}
+	for _, p := range pairs {
+		id := NetworkID(strings.TrimPrefix(p.Key, store.LocalJoinPrefix()))
+		if err := c.abandon(ctx, map[NetworkID]bool{id: true}); err != nil {
+			return err
+		}
+	}
+	return c.sayHost(ctx)
+}
+
 func (c *Cluster) sayHost(ctx context.Context) error {
 	done, err := c.turns.Take(ctx, turnOwn)
 	if err != nil {
@@ -93,5 +109,5 @@ func (c *Cluster) restate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.sayRing(ctx, newEpoch().add(time.Now(), changedHost), []store.Op{store.Set(store.HostKey(string(c.self)), host)})
+	return c.sayRing(ctx, newEpoch().add(time.Now(), changedHost), nil, []store.Op{store.Set(store.HostKey(string(c.self)), host)})
 }

@@ -43,15 +43,11 @@ func (c *Cluster) removeHost(ctx context.Context, id HostID) error {
 			gone = append(gone, store.DeleteCAS(p.Key, p.Index))
 		}
 	}
-	pairs, _, err = c.shared.List(ctx, store.NetworksPrefix(), 0)
+	stale, err := c.staleRemovals(ctx, id)
 	if err != nil {
 		return err
 	}
-	for _, p := range pairs {
-		if _, remover, ok := store.SplitNetworkKey(p.Key); ok && remover == string(id) {
-			gone = append(gone, store.DeleteCAS(p.Key, p.Index))
-		}
-	}
+	gone = append(gone, stale...)
 	for batch := range slices.Chunk(gone, atOnce-1) {
 		if err := c.whileGone(ctx, id, batch...); err != nil {
 			return err
@@ -60,6 +56,28 @@ func (c *Cluster) removeHost(ctx context.Context, id HostID) error {
 	// The fence stays: it is what keeps a late write of that host out.
 	return c.whileGone(ctx, id, store.Delete(store.HostKey(string(id))), store.Delete(store.ChangeKey(string(id))),
 		store.Delete(store.SuspectKey(string(id))))
+}
+
+// staleRemovals returns what deletes a host's removals of networks that are gone. One
+// that still holds has to outlive the host that said it.
+func (c *Cluster) staleRemovals(ctx context.Context, id HostID) ([]store.Op, error) {
+	pairs, _, err := c.shared.List(ctx, store.NetworksPrefix(), 0)
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[string]bool)
+	var stale []store.Op
+	for _, p := range pairs {
+		// A network comes before its removals.
+		network, remover, ok := store.SplitNetworkKey(p.Key)
+		switch {
+		case ok && remover == "":
+			there[network] = true
+		case ok && remover == string(id) && !there[network]:
+			stale = append(stale, store.DeleteCAS(p.Key, p.Index))
+		}
+	}
+	return stale, nil
 }
 
 // whileGone does ops if the host still gives no sign of life.

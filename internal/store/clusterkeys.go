@@ -20,6 +20,7 @@ const (
 
 	prefixLocalOwn  = "v1/local/cluster/own/"
 	prefixLocalSeen = "v1/local/cluster/seen/"
+	prefixLocalJoin = "v1/local/cluster/join/"
 	keyLocalHost    = "v1/local/cluster/host"
 )
 
@@ -131,6 +132,12 @@ func LocalOwnPrefix() string { return prefixLocalOwn }
 
 // LocalOwnKey returns where this host keeps what it says of a key.
 func LocalOwnKey(key string) string { return prefixLocalOwn + key }
+
+// LocalJoinPrefix returns the prefix of the networks that this host began to join.
+func LocalJoinPrefix() string { return prefixLocalJoin }
+
+// LocalJoinKey returns where this host keeps that it began to join a network.
+func LocalJoinKey(network string) string { return prefixLocalJoin + network }
 
 // LocalSeenPrefix returns the prefix of what was last seen in the cluster store.
 func LocalSeenPrefix() string { return prefixLocalSeen }
