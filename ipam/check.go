@@ -26,12 +26,52 @@ func (m *Manager) checkPools(ctx context.Context, due bool) error {
 	return errors.Join(errs...)
 }
 
+// checkFirst compares a reserve with the ledger before anything is given out of it by
+// this process: the host may have been gone for long. If the store is away the reserve
+// counts; Run compares it when the store is back.
+func (m *Manager) checkFirst(ctx context.Context, id PoolID) error {
+	due := func() (*pool, bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		p := m.pools[id]
+		return p, p != nil && p.isShared() && !p.checked && p.writing == nil
+	}
+	p, is := due()
+	if !is {
+		return nil
+	}
+	done, err := m.turnOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if p, is = due(); !is { // somebody else has done it meanwhile
+		return nil
+	}
+	err = m.compare(ctx, p)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil && m.cluster != nil {
+		m.log.WithError(err).WithField("pool", p.Subnet).Warn("what this host has in reserve could not be compared with the cluster's")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p.checked = true
+	return nil
+}
+
 func (m *Manager) checkPool(ctx context.Context, p *pool) error {
 	done, err := m.turnOf(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer done()
+	return m.compare(ctx, p)
+}
+
+// compare is done by who has the pool's turn.
+func (m *Manager) compare(ctx context.Context, p *pool) error {
 	m.mu.Lock()
 	gone := m.pools[p.id] != p
 	record := p.poolRecord
@@ -46,7 +86,7 @@ func (m *Manager) checkPool(ctx context.Context, p *pool) error {
 		return nil
 	}
 	var found ledger.Checked
-	err = m.ask(ctx, "comparing reserves", func(ctx context.Context, l *ledger.Ledger) error {
+	err := m.ask(ctx, "comparing reserves", func(ctx context.Context, l *ledger.Ledger) (err error) {
 		found, err = l.Check(ctx, p.Subnet, have)
 		if !errors.Is(err, ledger.ErrNoPool) {
 			return err
@@ -105,6 +145,7 @@ func (m *Manager) settle(ctx context.Context, p *pool, found ledger.Checked) err
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p.own(found.Own)
+	p.checked = true
 	return nil
 }
 

@@ -55,6 +55,8 @@ type tried struct {
 	// more is that no host can get more addresses of the cluster, others that no
 	// host could give one.
 	more, others bool
+	// joined is that this host had been taken out of the pool and joined again.
+	joined bool
 	// away is why the cluster could not be asked.
 	away error
 }

@@ -134,7 +134,7 @@ func (m *Manager) joinPool(ctx context.Context, req PoolRequest, routes []netip.
 		return err
 	})
 	if err == nil {
-		j.g.Gateway, j.g.Aux = j.record.Gateway, j.record.Aux
+		j.g.Gateway, j.g.Aux, j.g.checked = j.record.Gateway, j.record.Aux, true
 		err = m.writePool(ctx, j.g, store.Delete(store.LocalLeavingKey(j.g.Subnet.String())))
 		if err != nil {
 			j.g.isNew = false // writePool has taken it back

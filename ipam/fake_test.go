@@ -124,6 +124,8 @@ type world struct {
 	logged *logtest.Hook
 	// cluster is the manager's; nil for none.
 	cluster *ipam.ClusterStore
+	// store is what the manager has for kv, if not that.
+	store store.KV
 }
 
 func newWorld(t *testing.T) *world {
@@ -161,7 +163,11 @@ func (w *world) logLines() []string {
 // open opens the manager anew from what is durable, as after a crash.
 func (w *world) open() {
 	w.t.Helper()
-	m, err := ipam.Open(w.t.Context(), w.kv, func() ([]netip.Prefix, error) { return w.routes, nil }, w.log,
+	kv := w.store
+	if kv == nil {
+		kv = w.kv
+	}
+	m, err := ipam.Open(w.t.Context(), kv, func() ([]netip.Prefix, error) { return w.routes, nil }, w.log,
 		ipam.Settings{Pools: w.blocks, Now: w.clock.Now, Cluster: w.cluster})
 	if err != nil {
 		w.t.Fatal(err)

@@ -18,31 +18,32 @@ func (m *Manager) meet(ctx context.Context, p *pool, g grant, t *tried) error {
 	var err error
 	switch g.need {
 	case needAddress:
-		return m.fetch(ctx, p, g.addr)
+		err = m.fetch(ctx, p, g.addr)
 	case needShared:
-		return m.share(ctx, p, g.addr, g.gateway)
+		err = m.share(ctx, p, g.addr, g.gateway)
 	case needMore:
-		if err = m.refill(ctx, p); err == nil {
-			return nil
-		}
-		t.more = true
+		err = m.refill(ctx, p)
+		t.more = err != nil
 	case needOthers:
-		if err = m.askOthers(ctx, p); err == nil {
-			t.more, t.others = false, false
-			return nil
-		}
-		t.others = true
+		err = m.askOthers(ctx, p)
+		t.others = err != nil
+		t.more = t.more && t.others
 	case needNothing:
-		return nil
 	}
+	anyWillDo := g.need == needMore || g.need == needOthers
 	switch {
-	case errors.Is(err, ErrAway):
+	case !t.joined && (errors.Is(err, ledger.ErrNotMember) || errors.Is(err, ledger.ErrNoPool)):
+		// Taken for dead, and back before Run has seen that.
+		t.joined, t.more, t.others = true, false, false
+		return m.checkPool(ctx, p)
+	case anyWillDo && errors.Is(err, ErrAway):
 		// What this host remembers for others is still its own to give.
 		t.away, t.others = err, true
-	case !errors.Is(err, ledger.ErrFull):
-		return err
+		return nil
+	case anyWillDo && errors.Is(err, ledger.ErrFull):
+		return nil
 	}
-	return nil
+	return err
 }
 
 // refill gets more addresses of the cluster.

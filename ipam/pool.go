@@ -32,6 +32,9 @@ type pool struct {
 
 	// reserve is what this host may give out; nil in a pool that is its own.
 	reserve *reserve
+	// checked says that the reserve was compared with the ledger since this process
+	// began, or that there was nothing to compare, or that the store was away.
+	checked bool
 	// place is the pool's among those of its network: when one is full the next
 	// is used.
 	place int

@@ -37,6 +37,9 @@ func (m *Manager) RequestAddress(ctx context.Context, req AddressRequest) (netip
 // requestOf leases an address of the one pool that the request names.
 func (m *Manager) requestOf(ctx context.Context, req AddressRequest) (netip.Prefix, error) {
 	var t tried
+	if err := m.checkFirst(ctx, req.Pool); err != nil {
+		return netip.Prefix{}, err
+	}
 	for {
 		w, g, err := m.reserve(req, t)
 		switch {
