@@ -65,7 +65,7 @@ func (m *Manager) BindAddress(id PoolID, addr netip.Addr, endpoint string) error
 	}
 	l := p.leases[addr]
 	switch {
-	case l == nil || l.writing != nil || p.writing != nil || !l.Released.IsZero():
+	case l == nil || l.writing != nil || p.writing != nil || !l.Released.IsZero() || l.endpoint == "" && !p.mayGive(addr):
 		return fmt.Errorf("address %s of pool %s is %w; it was not asked for, or was freed because no endpoint took it up in %s",
 			addr, id, ErrNotLeased, m.confirm)
 	case !l.ofContainer():

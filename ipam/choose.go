@@ -96,7 +96,7 @@ func (p *pool) chooseGiven(addr netip.Addr, want leaseRecord) (grant, error) {
 			return p.chooseShared(addr, want)
 		}
 		return p.grant(addr, want), nil
-	case l.repeatedBy(want):
+	case l.repeatedBy(want) && (p.mayGive(addr) || want.ofNetwork()):
 		return grant{addr: addr}, nil
 	default:
 		return grant{}, fmt.Errorf("address %s is %w by %s", addr, ErrInUse, l.holder(p))
@@ -233,7 +233,7 @@ func (p *pool) chooseNamed(name string) (grant, bool) {
 	case !l.Released.IsZero():
 		return p.grant(addr, leaseRecord{Kind: kindDynamic, Name: name}), p.dynamic.Contains(addr) && p.mayGive(addr)
 	default: // asked twice; but a bound one is of another container by that name
-		return grant{addr: addr}, l.endpoint == ""
+		return grant{addr: addr}, l.endpoint == "" && p.mayGive(addr)
 	}
 }
 

@@ -30,7 +30,7 @@ type kv struct {
 
 	mu sync.Mutex // guards all below
 	// fail says how the next writes end: "" well, "before" without a trace,
-	// "after" as an error although they were done.
+	// "after" as an error although they were done, "away" as everything else does too.
 	fail string
 	// failOnce ends that with the next write.
 	failOnce bool
@@ -56,7 +56,7 @@ func (f *kv) Apply(ctx context.Context, ops ...store.Op) (store.Index, error) {
 		f.fail, f.failOnce = "", false
 	}
 	f.mu.Unlock()
-	if fail == "before" {
+	if fail == "before" || fail == "away" {
 		return 0, errDisk
 	}
 	index, err := f.KV.Apply(ctx, ops...)
@@ -64,6 +64,28 @@ func (f *kv) Apply(ctx context.Context, ops ...store.Op) (store.Index, error) {
 		return 0, errDisk
 	}
 	return index, err
+}
+
+// Get implements [store.KV].
+func (f *kv) Get(ctx context.Context, key string) (store.Pair, error) {
+	if f.away() {
+		return store.Pair{}, errDisk
+	}
+	return f.KV.Get(ctx, key)
+}
+
+// List implements [store.KV].
+func (f *kv) List(ctx context.Context, prefix string, after store.Index) ([]store.Pair, store.Index, error) {
+	if f.away() {
+		return nil, 0, errDisk
+	}
+	return f.KV.List(ctx, prefix, after)
+}
+
+func (f *kv) away() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fail == "away"
 }
 
 func (f *kv) setFail(how string) {

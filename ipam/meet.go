@@ -144,7 +144,10 @@ func (m *Manager) surrender(ctx context.Context, p *pool, base netip.Addr, b led
 	b = b.And(p.reserve.owned[base])
 	for a := range b.All(base) {
 		l := p.leases[a]
+		_, unsure := m.strays[p.id.leaseKey(a)]
 		switch {
+		case l == nil && unsure: // a lease that failed may be durable
+			ops = append(ops, store.Delete(p.id.leaseKey(a)))
 		case l == nil:
 		case l.writing != nil || l.Released.IsZero():
 			b = b.Without(ledger.Only(a))

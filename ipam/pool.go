@@ -143,6 +143,8 @@ func (p *pool) stale(addr netip.Addr, l *lease, now time.Time, confirm time.Dura
 	switch {
 	case l.Released.IsZero() || l.writing != nil:
 		return false
+	case !p.mayGive(addr):
+		return true
 	case l.remembered():
 		return p.movedOn(addr, l.Name)
 	default:
