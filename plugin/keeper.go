@@ -46,27 +46,20 @@ type ruleWatcher interface {
 	Watch(ctx context.Context, heard func(by string)) error
 }
 
-// isolator keeps our networks apart from the engine's own.
-type isolator interface {
-	// SetEngineBridges says which devices those have, and reports whether that is news
-	// to act upon.
-	SetEngineBridges(names []string) (news bool)
-}
-
 // keeper keeps records, addresses, kernel and engine in agreement: at start, when
 // something is heard, and every [sweepEvery].
 type keeper struct {
-	log       logrus.FieldLogger
-	networks  *driver.Registry
-	addresses *ipam.Manager
-	verbs     *networkVerbs // what the engine forgot is deleted the way it would have
-	devices   linkWatcher
-	rules     ruleWatcher
-	isolator  isolator
-	repairs   *repairs
-	names     nameKeeper
-	engine    engineView
-	pluginID  string // "" if no engine runs the plugin
+	log        logrus.FieldLogger
+	networks   *driver.Registry
+	addresses  *ipam.Manager
+	verbs      *networkVerbs // what the engine forgot is deleted the way it would have
+	devices    linkWatcher
+	rules      ruleWatcher
+	neighbours engineBridges
+	repairs    *repairs
+	names      nameKeeper
+	engine     engineView
+	pluginID   string // "" if no engine runs the plugin
 
 	missing missing // owned by run's goroutine
 }
@@ -75,6 +68,10 @@ type keeper struct {
 func (k *keeper) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if err := k.neighbours.load(ctx); err != nil {
+		// The engine will say it again, soon.
+		k.log.WithError(err).Warn("which bridges are the engine's is not known yet")
+	}
 	aerr := k.addresses.Adopt(ctx, liveNetworks(k.networks.All()))
 	did, err := k.networks.Reconcile(ctx)
 	for _, what := range did {
@@ -164,10 +161,14 @@ func (k *keeper) view(ctx context.Context) (map[string]engine.Network, error) {
 // isolate asks the engine which bridges are its own: their names need not tell.
 func (k *keeper) isolate(ctx context.Context) error {
 	names, err := k.engine.Bridges(ctx)
-	if err != nil || !k.isolator.SetEngineBridges(names) {
+	if err != nil {
 		return err
 	}
-	return k.repair(ctx, causeEngine)
+	news, err := k.neighbours.set(ctx, names)
+	if news {
+		err = errors.Join(err, k.repair(ctx, causeEngine))
+	}
+	return err
 }
 
 func (k *keeper) repair(ctx context.Context, cause string) error {

@@ -82,7 +82,8 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
-		devices: p.devices, rules: p.rules, isolator: p.bridges, repairs: p.repairs, names: p.names, engine: p.engine, pluginID: p.id,
+		devices: p.devices, rules: p.rules, repairs: p.repairs, names: p.names, engine: p.engine, pluginID: p.id,
+		neighbours: engineBridges{kv: p.kv, isolator: p.bridges},
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the

@@ -20,8 +20,9 @@ const (
 	prefixShards         = "v1/shards/"
 	prefixClaims         = "v1/claims/"
 
-	keyLocalULA  = "v1/local/ula"
-	keyPoolFence = "v1/poolfence"
+	keyLocalULA           = "v1/local/ula"
+	keyLocalEngineBridges = "v1/local/enginebridges"
+	keyPoolFence          = "v1/poolfence"
 )
 
 // LocalNetworksPrefix returns the prefix of all network records of this host.
@@ -45,6 +46,10 @@ func LocalPortsPrefix() string { return prefixLocalPorts }
 // LocalPortsKey returns the key of the host ports that the container with an address
 // on a network had.
 func LocalPortsKey(network, addr string) string { return prefixLocalPorts + network + "/" + addr }
+
+// LocalEngineBridgesKey returns the key of the devices of the engine's own networks on
+// this host.
+func LocalEngineBridgesKey() string { return keyLocalEngineBridges }
 
 // LocalNamesPrefix returns the prefix of what the endpoints of this host are called.
 func LocalNamesPrefix() string { return prefixLocalNames }

@@ -14,6 +14,7 @@ func TestKeys_areTheSchema(t *testing.T) {
 		{store.LocalEndpointKey("n1", "e1"), "v1/local/endpoints/n1/e1"},
 		{store.LocalEndpointsPrefix(), "v1/local/endpoints/"},
 		{store.LocalPortsKey("n1", "fd00::1"), "v1/local/ports/n1/fd00::1"},
+		{store.LocalEngineBridgesKey(), "v1/local/enginebridges"},
 		{store.LocalNamesKey("n1", "e1"), "v1/local/names/n1/e1"},
 		{store.LocalNamesPrefix(), "v1/local/names/"},
 		{store.LocalPortsPrefix(), "v1/local/ports/"},
