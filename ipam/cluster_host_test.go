@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ournet/ournet/ipam"
 )
@@ -111,4 +113,34 @@ func TestCluster_withoutTheClusterAgain(t *testing.T) {
 	w.open()
 	l.run("a")
 	l.await("the end of the pool", func() bool { return len(l.keys()) == 1 })
+}
+
+// A host that has more in reserve than it takes at once gives the rest back when little
+// is left for others, and asks nobody for leave.
+func TestCluster_idleReserveIsGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLand(t, "a", "b", "c")
+		id := l.network("10.1.0.0/25", "")
+		a, b := l.worlds["a"], l.worlds["b"]
+		idle := a.lease(any4(id))
+		l.run("a")
+		a.release(id, idle)
+		synctest.Wait()
+		l.dead["a"] = true // so that b does not ask for them
+		all := func() (had int) {
+			for ; ; had++ {
+				if _, err := b.RequestAddress(t.Context(), any4(id)); err != nil {
+					return had
+				}
+			}
+		}
+		all()
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // in synctest's time
+		synctest.Wait()
+		if had := all(); had < 10 {
+			t.Errorf("%d more were had", had)
+		}
+		a.lease(any4(id)) // it keeps some
+	})
 }

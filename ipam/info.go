@@ -18,7 +18,8 @@ type PoolInfo struct {
 	// Used is how many addresses are leased, with gateway and auxiliary ones.
 	Used uint64
 	// Free is how many addresses are left to be chosen for containers;
-	// [math.MaxUint64] if there are more.
+	// [math.MaxUint64] if there are more. Of a pool that hosts share it is how many
+	// this host has left and could get, when it last looked.
 	Free uint64
 	// Leases are the leased addresses in ascending order.
 	Leases []LeaseInfo
@@ -54,10 +55,18 @@ func (p *pool) info() PoolInfo {
 			continue
 		}
 		info.Used++
-		if p.dynamic.Contains(addr) && info.Free > 0 {
+		if p.dynamic.Contains(addr) && info.Free > 0 && !p.isShared() {
 			info.Free--
 		}
 		info.Leases = append(info.Leases, LeaseInfo{Address: addr, Kind: string(l.Kind), Name: l.Name, Endpoint: l.endpoint})
+	}
+	if p.isShared() {
+		info.Free = p.reserve.supply.Free + uint64(p.spareDynamic()) //nolint:gosec // not negative
+		for addr := range p.memory.oldest {
+			if p.mayGive(addr) && p.dynamic.Contains(addr) {
+				info.Free++
+			}
+		}
 	}
 	slices.SortFunc(info.Leases, func(a, b LeaseInfo) int { return a.Address.Compare(b.Address) })
 	return info

@@ -49,6 +49,7 @@ func main() {
 	flag.IntVar(&o.calm, "calm", 50_000, "how many after that, a quarter as fast")
 	flag.IntVar(&o.hosts, "hosts", 8, "how many hosts do so")
 	flag.IntVar(&o.workers, "workers", 4, "how many workers each host has")
+	flag.IntVar(&o.hold, "hold", 16, "how many addresses a worker has at a time, at most")
 	flag.IntVar(&o.crashes, "crashes", 50, "how many hosts crash meanwhile")
 	flag.Uint64Var(&o.seed, "seed", 1, "what the workers' choices follow from")
 	flag.StringVar(&o.consul, "consul", filepath.Join(cache, "bin", "consul"), "Consul")

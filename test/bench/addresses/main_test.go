@@ -23,10 +23,10 @@ func TestRun_noAddressTwiceAndNoneLost(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	const n = 10_000
+	const n = 8_000
 	// A small pool, so that hosts also have to ask each other.
 	o, err := run(t.Context(), load{
-		hosts: 8, workers: 4, n: n, crashes: 12, subnet: netip.MustParsePrefix("10.1.0.0/22"), dir: t.TempDir(), seed: 1, log: log,
+		hosts: 8, workers: 4, hold: 4, n: n, crashes: 12, subnet: netip.MustParsePrefix("10.1.0.0/24"), dir: t.TempDir(), seed: 1, log: log,
 	}, stores.open)
 	if err != nil {
 		t.Fatal(err)

@@ -18,12 +18,11 @@ import (
 	"github.com/ournet/ournet/ipam"
 )
 
-// holdMost is how many addresses a worker has at a time, at most.
-const holdMost = 16
-
 // load is what is asked of the hosts.
 type load struct {
 	hosts, workers int
+	// hold is how many addresses a worker has at a time, at most.
+	hold int
 	// n is how many addresses are allocated and freed, in all.
 	n int
 	// calm is how many addresses are allocated and freed after that, a quarter as
@@ -114,7 +113,7 @@ func work(ctx context.Context, l load, hosts []*host, c *checker, pace time.Dura
 		for j := range l.workers {
 			at := i*l.workers + j
 			g.Go(func() error {
-				w := worker{host: h, checker: c, name: fmt.Sprintf("worker%d", j), random: rand.New(rand.NewPCG(l.seed, uint64(at))), pace: pace}
+				w := worker{host: h, checker: c, name: fmt.Sprintf("worker%d", j), random: rand.New(rand.NewPCG(l.seed, uint64(at))), pace: pace, hold: l.hold}
 				err := w.run(gctx, &left)
 				times[at] = w.times
 				return err
@@ -154,6 +153,7 @@ type worker struct {
 	name    string
 	random  *rand.Rand
 	pace    time.Duration
+	hold    int
 	times   []time.Duration
 	held    []attached
 	count   int
@@ -171,7 +171,7 @@ func (w *worker) run(ctx context.Context, left *atomic.Int64) error {
 		if w.pace > 0 {
 			<-wait.C
 		}
-		if len(w.held) > 0 && (len(w.held) == holdMost || w.random.IntN(2) == 0) {
+		if len(w.held) > 0 && (len(w.held) == w.hold || w.random.IntN(2) == 0) {
 			if err := w.detach(ctx, w.random.IntN(len(w.held))); err != nil {
 				return err
 			}
@@ -186,6 +186,13 @@ func (w *worker) run(ctx context.Context, left *atomic.Int64) error {
 				w.checker.give(a)
 			}
 			left.Add(1)
+			continue
+		case errors.Is(err, ipam.ErrExhausted) && len(w.held) > 0:
+			// Others have the rest, or do not answer because they crash.
+			left.Add(1)
+			if err := w.detach(ctx, 0); err != nil {
+				return err
+			}
 			continue
 		case err != nil:
 			return fmt.Errorf("%s: %w", w.host.name, err)
