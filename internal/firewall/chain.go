@@ -99,11 +99,17 @@ func sameNetworkRules() []rule {
 // container could send to services of the host that listen on loopback only, or
 // pretend to be one. IPv6 has no such switch, and the
 // kernel drops ::1 from a wire by itself.
+//
+// What goes from port to port of a network that the host takes no part in needs no
+// connection tracking, where br_netfilter sends it here: nothing there is translated,
+// and no rule of ours asks for its state.
 func loopbackRules() []rule {
 	v4 := ipv4()
 	return []rule{
-		newRule(iif("", setBridges), v4.is(), v4.toLoopback(), count(), drop()),
-		newRule(iif("", setBridges), v4.is(), v4.fromLoopback(), count(), drop()),
+		newRule(iif("!=", setBridges), accept()), // one look-up for all that others get
+		newRule(iif("", setSealed), untracked()),
+		newRule(v4.is(), v4.toLoopback(), count(), drop()),
+		newRule(v4.is(), v4.fromLoopback(), count(), drop()),
 	}
 }
 

@@ -105,6 +105,9 @@ func ofTunnel() part {
 	return p
 }
 
+// untracked keeps packets from connection tracking.
+func untracked() part { return part{"notrack", []expr.Any{&expr.Notrack{}}} }
+
 func udp() []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg(0)},

@@ -28,10 +28,13 @@ type settings struct {
 	rounds    int
 	endpoints int // for the plugin's memory
 	streams   int // for the throughput
+	tunnels   int // for that between two hosts
 	scale     int // endpoints of the full host; 0 for none
 	onlyScale bool
-	folder    string
-	page      string
+	// onlyTunnels leaves out all that needs an engine.
+	onlyTunnels bool
+	folder      string
+	page        string
 }
 
 func main() {
@@ -59,16 +62,18 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&set.rounds, "rounds", 16, "how often each command is measured on each network")
 	flags.IntVar(&set.endpoints, "endpoints", 100, "how many endpoints the plugin's memory is measured with; 0 for none")
 	flags.IntVar(&set.streams, "streams", 3, "how often the throughput is measured; 0 for never")
+	flags.IntVar(&set.tunnels, "tunnels", 10, "how often the throughput of tunnels is measured; 0 for never")
 	flags.IntVar(&set.scale, "scale", 1000, "how many endpoints the full host has; 0 for no full host")
 	flags.BoolVar(&set.onlyScale, "only-scale", false, "measure the full host alone")
+	flags.BoolVar(&set.onlyTunnels, "only-tunnels", false, "measure tunnels alone")
 	flags.StringVar(&set.folder, "out", filepath.Join(build, "bench"), "`folder` for results.json and results.md")
 	flags.StringVar(&set.page, "page", "", "`file` that gets a copy of results.md")
 	if err := flags.Parse(args); err != nil {
 		return settings{}, err
 	}
-	if set.rounds < 1 || set.endpoints < 0 || set.streams < 0 || set.scale < 0 {
-		return settings{}, fmt.Errorf("rounds=%d, endpoints=%d, streams=%d, scale=%d: want at least 1, 0, 0, 0",
-			set.rounds, set.endpoints, set.streams, set.scale)
+	if set.rounds < 1 || set.endpoints < 0 || set.streams < 0 || set.scale < 0 || set.tunnels < 0 {
+		return settings{}, fmt.Errorf("rounds=%d, endpoints=%d, streams=%d, tunnels=%d, scale=%d: want at least 1, 0, 0, 0, 0",
+			set.rounds, set.endpoints, set.streams, set.tunnels, set.scale)
 	}
 	for e := range strings.SplitSeq(*engines, ",") {
 		set.engines = append(set.engines, lab.Engine(e))
@@ -84,7 +89,7 @@ func bench(ctx context.Context, set settings) error {
 	}
 	all := results{Machine: on, Rounds: set.rounds}
 	for _, e := range set.engines {
-		if set.onlyScale {
+		if set.onlyScale || set.onlyTunnels {
 			break
 		}
 		r, err := benchEngine(ctx, set, e)
@@ -93,6 +98,15 @@ func bench(ctx context.Context, set settings) error {
 		}
 		all.Engines = append(all.Engines, r)
 		// Now, and not at the end: ten minutes may be interrupted.
+		if err := all.write(set.folder, set.page); err != nil {
+			return err
+		}
+	}
+	if !set.onlyScale {
+		progress("%d TCP streams between two hosts, by the overlay driver and by hand", set.tunnels)
+		if all.Tunnels, err = measureTunnels(ctx, set.tunnels); err != nil {
+			return fmt.Errorf("tunnels: %w", err)
+		}
 		if err := all.write(set.folder, set.page); err != nil {
 			return err
 		}
@@ -107,7 +121,7 @@ func bench(ctx context.Context, set settings) error {
 // addScale measures full hosts of the newest engine, with each firewall backend that
 // it has.
 func (r *results) addScale(ctx context.Context, set settings) error {
-	if set.scale == 0 {
+	if set.scale == 0 || set.onlyTunnels {
 		return nil
 	}
 	for _, e := range []lab.Engine{lab.Engine29, lab.Engine29NFT} {

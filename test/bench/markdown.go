@@ -22,6 +22,7 @@ func (r results) markdown() string {
 		e.writeMemory(&b)
 		e.writeThroughput(&b)
 	}
+	r.Tunnels.markdown(&b)
 	writeScale(&b, r.Scale)
 	return b.String()
 }

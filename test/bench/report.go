@@ -14,6 +14,7 @@ type results struct {
 	Machine stats.Machine   `json:"machine"`
 	Rounds  int             `json:"rounds"`
 	Engines []engineResults `json:"engines"`
+	Tunnels tunnels         `json:"tunnels"`
 	Scale   []scale         `json:"scale"`
 }
 

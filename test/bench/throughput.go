@@ -49,11 +49,11 @@ func measureThroughput(ctx context.Context, b *bed, rounds int) (t throughput, e
 	for range rounds {
 		for _, i := range dice.Perm(len(pairs)) {
 			v := pairs[i]
-			gbit, err := b.stream(ctx, v)
+			got, err := b.stream(ctx, v)
 			if err != nil {
 				return t, err
 			}
-			t.Values[v.name] = append(t.Values[v.name], gbit)
+			t.Values[v.name] = append(t.Values[v.name], got.gbit)
 		}
 	}
 	return t, nil
@@ -86,33 +86,65 @@ func (b *bed) serve(ctx context.Context, container string) (stop func() error, e
 	}, nil
 }
 
-// stream returns what the receiver got, in Gbit/s.
-func (b *bed) stream(ctx context.Context, v variant) (float64, error) {
+// streamed is what became of a stream.
+type streamed struct {
+	// gbit is what the receiver got, in Gbit/s.
+	gbit float64
+	// cpu is what both ends used of the processor for it, with the kernel's part: the
+	// seconds for each Gbit. Whatever else the machine does changes it less.
+	cpu float64
+}
+
+// stream sends one stream from container to container of a network.
+func (b *bed) stream(ctx context.Context, v variant) (streamed, error) {
 	to, err := b.address(ctx, v.network+"-to", v.network)
 	if err != nil {
-		return 0, err
+		return streamed{}, err
 	}
-	argv, err := b.inside(ctx, v.network+"-from", "iperf3", "--client", to, "--time", streamSeconds, "--json")
-	if err != nil {
-		return 0, err
+	return stream(ctx, v.network, to, func(argv ...string) (string, error) {
+		argv, err := b.inside(ctx, v.network+"-from", argv...)
+		if err != nil {
+			return "", err
+		}
+		return b.host.Exec(ctx, argv...)
+	})
+}
+
+// iperfReport is what iperf3 says with --json, as far as it matters here.
+type iperfReport struct {
+	Error string
+	End   struct {
+		Received struct {
+			BitsPerSecond float64 `json:"bits_per_second"`
+		} `json:"sum_received"`
+		CPU struct { // in percent
+			Sender   float64 `json:"host_total"`
+			Receiver float64 `json:"remote_total"`
+		} `json:"cpu_utilization_percent"`
 	}
-	var out string
-	err = lab.Poll(ctx, "a stream on "+v.network, func() (err error) {
-		out, err = b.host.Exec(ctx, argv...) // the server may not listen yet
-		return err
+}
+
+// stream sends to an address from where run runs programs.
+func stream(ctx context.Context, what, to string, run func(argv ...string) (string, error)) (streamed, error) {
+	var report iperfReport
+	err := lab.Poll(ctx, "a stream on "+what, func() error {
+		out, err := run("iperf3", "--client", to, "--time", streamSeconds, "--json")
+		if err != nil {
+			return err
+		}
+		report = iperfReport{} // without what the time before left there
+		if err := json.Unmarshal([]byte(out), &report); err != nil {
+			return fmt.Errorf("read iperf3's report: %w", err)
+		}
+		if report.Error != "" { // the server may not listen yet
+			return errors.New(report.Error)
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, err
+		return streamed{}, err
 	}
-	var report struct {
-		End struct {
-			Received struct {
-				BitsPerSecond float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		return 0, fmt.Errorf("read iperf3's report: %w", err)
-	}
-	return report.End.Received.BitsPerSecond / 1e9, nil
+	got := streamed{gbit: report.End.Received.BitsPerSecond / 1e9}
+	got.cpu = (report.End.CPU.Sender + report.End.CPU.Receiver) / 100 / got.gbit
+	return got, nil
 }
