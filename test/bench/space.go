@@ -35,7 +35,7 @@ func (s space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(),
 // do runs f inside.
 func (s space) do(f func() error) error {
 	return onThread(func() error {
-		if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil { //nolint:gosec // a descriptor is small
+		if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter the network namespace: %w", err)
 		}
 		return f()

@@ -18,6 +18,7 @@ import (
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -268,9 +269,9 @@ func (t tunnels) markdown(b *strings.Builder) {
 			unit         string
 			driver, hand []float64
 		}{{"Gbit/s", r.Driver.Gbit, r.Hand.Gbit}, {"CPU ms per Gbit", perMille(r.Driver.CPU), perMille(r.Hand.CPU)}} {
-			ratio := compare(row.driver, row.hand)
+			ratio := stats.Compare(row.driver, row.hand)
 			fmt.Fprintf(b, "| %s | %s | %.1f | %.1f | **%.2f** (%.2f to %.2f) |\n", on, row.unit,
-				median(row.driver), median(row.hand), ratio.Ratio, ratio.Low, ratio.High)
+				stats.Median(row.driver), stats.Median(row.hand), ratio.Ratio, ratio.Low, ratio.High)
 		}
 	}
 }
