@@ -120,6 +120,8 @@ type change struct {
 	also   []store.Op
 }
 
+func (c change) empty() bool { return c.pool == nil && len(c.shards) == 0 }
+
 // ops returns the transaction that does c, with all that it stands on as a condition.
 func (c change) ops(p *page) ([]store.Op, error) {
 	key := store.ClusterPoolKey(p.Subnet.String())
@@ -174,6 +176,10 @@ func (l *Ledger) amend(ctx context.Context, subnet netip.Prefix, fresh bool, pla
 			}
 		}
 		c, err := plan(p)
+		if err == nil && old && c.empty() {
+			fresh = true // no condition of a write has said that the page still holds
+			continue
+		}
 		if err == nil {
 			err = l.write(ctx, p, c)
 		}
@@ -204,7 +210,7 @@ func IsRefusal(err error) bool {
 }
 
 func (l *Ledger) write(ctx context.Context, p *page, c change) error {
-	if c.pool == nil && len(c.shards) == 0 {
+	if c.empty() {
 		return nil
 	}
 	ops, err := c.ops(p)
