@@ -24,7 +24,7 @@ func twoPools(w *world) (first, second ipam.PoolID) {
 func TestChain_nextSubnetWhenTheFirstIsFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	first, second := twoPools(w)
+	first, _ := twoPools(w)
 	w.wantLease(any4(first), "10.77.0.2")
 	got, err := w.RequestAddress(t.Context(), any4(first))
 	if err != nil || got.String() != "10.78.0.2/29" {
@@ -40,9 +40,26 @@ func TestChain_nextSubnetWhenTheFirstIsFull(t *testing.T) {
 	}
 	w.wantRefused(any4(first), ipam.ErrExhausted, "10.77.0.2", "10.78.0.6")
 	w.release(first, netip.MustParseAddr("10.77.0.2"))
-	w.wantRefused(any4(second), ipam.ErrExhausted) // what comes before is asked by nobody
 	w.wantLease(any4(first), "10.77.0.2")
 	w.wantRefused(static(first, "10.78.0.1", ""), ipam.ErrRequest, "10.78.0.1", "10.77.0.0/30")
+}
+
+// Where the user gave a range, addresses come from there before any other subnet,
+// whichever of them the engine asks.
+func TestChain_beginsWithTheSubnetThatHasARange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plain, ranged := w.unboundPool("10.78.0.0/29", ""), w.unboundPool("10.77.0.0/16", "10.77.1.0/31")
+	w.lease(gateway(plain, ""))
+	w.lease(gateway(ranged, ""))
+	for _, id := range []ipam.PoolID{plain, ranged} {
+		if err := w.BindPool(id, "network"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wantLease(any4(plain), "10.77.1.0")
+	w.wantLease(any4(plain), "10.77.1.1")
+	w.wantLease(any4(plain), "10.78.0.2")
 }
 
 func TestChain_namesKeepTheirAddress(t *testing.T) {
