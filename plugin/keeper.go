@@ -30,9 +30,7 @@ const (
 
 // engineView is what the keeper asks of the engine, never inside a verb.
 type engineView interface {
-	Runs(ctx context.Context, plugin string) (bool, error)
-	Networks(ctx context.Context) (map[string]engine.Network, error)
-	Bridges(ctx context.Context) ([]string, error)
+	View(ctx context.Context, plugin string) (engine.View, error)
 	Watch(ctx context.Context, heard func(engine.Event)) error
 }
 
@@ -122,13 +120,14 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 	if err := k.repair(ctx, cause); err != nil {
 		k.log.WithError(err).Error("sweep")
 	}
-	view, err := k.view(ctx)
+	all, err := k.engine.View(ctx, k.pluginID) // our own engine's alone
 	if err != nil {
 		// Without its word nothing is taken for dead.
 		k.log.WithError(err).Debug("the engine was not asked what it still knows")
 		return
 	}
-	if err := k.isolate(ctx); err != nil {
+	view := all.Networks
+	if err := k.isolate(ctx, all.Bridges); err != nil {
 		k.log.WithError(err).Error("isolate networks from the engine's own")
 	}
 	k.repairs.report(k.log, cause, k.names.Compare(ctx, view))
@@ -144,27 +143,10 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 	}
 }
 
-// view asks our own engine what it knows, and no other.
-func (k *keeper) view(ctx context.Context) (map[string]engine.Network, error) {
-	if k.pluginID != "" {
-		ours, err := k.engine.Runs(ctx, k.pluginID)
-		if err != nil {
-			return nil, err
-		}
-		if !ours {
-			return nil, errors.New("the engine that answers does not run this plugin")
-		}
-	}
-	return k.engine.Networks(ctx)
-}
-
-// isolate asks the engine which bridges are its own: their names need not tell.
-func (k *keeper) isolate(ctx context.Context) error {
-	names, err := k.engine.Bridges(ctx)
-	if err != nil {
-		return err
-	}
-	news, err := k.neighbours.set(ctx, names)
+// isolate keeps our networks apart from the engine's own: the names of their bridges
+// need not tell.
+func (k *keeper) isolate(ctx context.Context, bridges []string) error {
+	news, err := k.neighbours.set(ctx, bridges)
 	if news {
 		err = errors.Join(err, k.repair(ctx, causeEngine))
 	}

@@ -175,7 +175,7 @@ func (p *propagator) ask(ctx context.Context) (map[string]engine.Defined, error)
 			return nil, err
 		}
 		if !ours {
-			return nil, errors.New("the engine that answers does not run this plugin")
+			return nil, engine.ErrOther
 		}
 		p.ours = true
 	}

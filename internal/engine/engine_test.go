@@ -258,7 +258,7 @@ func TestNetworks_absentEngineIsAnError(t *testing.T) {
 	}
 }
 
-func TestBridges_namesEveryDeviceOfTheBuiltInDriver(t *testing.T) {
+func TestView_namesEveryDeviceOfTheBuiltInDriver(t *testing.T) {
 	t.Parallel()
 	e := newFakeEngine(t, "1.41")
 	list, err := json.Marshal([]apiNetwork{
@@ -271,14 +271,35 @@ func TestBridges_namesEveryDeviceOfTheBuiltInDriver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.bodies["/networks"] = string(list)
+	e.bodies["/networks"], e.bodies["/networks/"+ep2] = string(list), `{"Id":"`+ep2+`","Driver":"ournet"}`
 	e.start()
-	got, err := e.client().Bridges(t.Context())
+	v, err := e.client().View(t.Context(), "")
 	if err != nil {
-		t.Fatalf("Bridges: %v", err)
+		t.Fatalf("View: %v", err)
 	}
-	if diff := cmp.Diff([]string{"br-bbbbbbbbbbbb", "docker0", "docker_gwbridge", "lab0"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"br-bbbbbbbbbbbb", "docker0", "docker_gwbridge", "lab0"}, v.Bridges); diff != "" {
 		t.Errorf("Bridges (-want +got):\n%s", diff)
+	}
+}
+
+// Once for each thing: a sweep is every 30 seconds, and an engine with many networks
+// takes long over the list.
+func TestView_asksOurOwnEngineOnce(t *testing.T) {
+	t.Parallel()
+	e := newFakeEngine(t, "1.41")
+	e.bodies["/plugins"] = `[{"Id":"` + idA + `"}]`
+	e.bodies["/networks"] = `[{"Id":"` + idC + `","Name":"bridge","Driver":"bridge"},{"Id":"` + idB + `","Driver":"ournet"}]`
+	e.bodies["/networks/"+idB] = `{"Id":"` + idB + `","Driver":"ournet"}`
+	e.start()
+	v, err := e.client().View(t.Context(), idA)
+	if err != nil || len(v.Networks) != 1 || !slices.Equal(v.Bridges, []string{"docker0"}) {
+		t.Errorf("View = %+v, %v; want one network and docker0", v, err)
+	}
+	if diff := cmp.Diff([]string{"/plugins", "/networks", "/networks/" + idB}, e.paths); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	if v, err := e.client().View(t.Context(), idB); !errors.Is(err, ErrOther) {
+		t.Errorf("View of another's plugin = %+v, %v; want %v", v, err, ErrOther)
 	}
 }
 

@@ -58,20 +58,44 @@ func builtin(driver string) bool {
 	}
 }
 
-// Networks returns all networks that have a remote driver or a remote address
-// manager, by id, with their endpoints. It answers for all of them or fails.
-func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error) {
+// ErrOther says that the engine that answers is not the one that runs the plugin.
+var ErrOther = errors.New("the engine that answers does not run this plugin")
+
+// View is what the engine knows that concerns us.
+type View struct {
+	// Networks are all that have a remote driver or a remote address manager, by id,
+	// with their endpoints.
+	Networks map[string]Network
+	// Bridges are the names of the devices of the engine's own bridge networks, sorted.
+	// The engine filters what they forward; what is on them is not ours.
+	Bridges []string
+}
+
+// View asks the engine for all of it, or fails; with [ErrOther] if it does not run the
+// plugin of that id. "" asks whatever engine answers.
+func (c *Client) View(ctx context.Context, plugin string) (_ View, err error) {
 	s, err := c.open(ctx)
 	if err != nil {
-		return nil, err
+		return View{}, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if plugin != "" {
+		switch ours, err := s.runs(ctx, plugin); {
+		case err != nil:
+			return View{}, err
+		case !ours:
+			return View{}, ErrOther
+		}
+	}
 	var list []apiNetwork
 	if err := s.get(ctx, "/networks", &list); err != nil {
-		return nil, err
+		return View{}, err
 	}
-	networks := make(map[string]Network)
+	v := View{Networks: make(map[string]Network)}
 	for _, listed := range list {
+		if listed.Driver == "bridge" {
+			v.Bridges = append(v.Bridges, bridgeName(listed))
+		}
 		if !listed.remote() {
 			continue
 		}
@@ -80,11 +104,18 @@ func (c *Client) Networks(ctx context.Context) (_ map[string]Network, err error)
 		if err := s.get(ctx, "/networks/"+listed.ID, &n); errors.Is(err, ErrNotFound) {
 			continue // removed since
 		} else if err != nil {
-			return nil, err
+			return View{}, err
 		}
-		networks[n.ID] = n.view()
+		v.Networks[n.ID] = n.view()
 	}
-	return networks, nil
+	slices.Sort(v.Bridges)
+	return v, nil
+}
+
+// Networks returns [View.Networks] of whatever engine answers.
+func (c *Client) Networks(ctx context.Context) (map[string]Network, error) {
+	v, err := c.View(ctx, "")
+	return v.Networks, err
 }
 
 // Network returns one network. The error is [ErrNotFound] if there is none; so it is
@@ -126,28 +157,6 @@ func (n apiNetwork) view() Network {
 		}
 	}
 	return v
-}
-
-// Bridges returns the names of the devices of the engine's own bridge networks,
-// sorted. The engine filters what they forward; what is on them is not ours.
-func (c *Client) Bridges(ctx context.Context) (_ []string, err error) {
-	s, err := c.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	var list []apiNetwork
-	if err := s.get(ctx, "/networks", &list); err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, n := range list {
-		if n.Driver == "bridge" {
-			names = append(names, bridgeName(n))
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // bridgeName returns the device's name: as asked for, or as the engine makes one

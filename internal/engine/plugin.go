@@ -45,6 +45,10 @@ func (c *Client) Runs(ctx context.Context, plugin string) (_ bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	return s.runs(ctx, plugin)
+}
+
+func (s *session) runs(ctx context.Context, plugin string) (bool, error) {
 	var list []struct {
 		ID string `json:"Id"`
 	}
