@@ -145,8 +145,9 @@ e2e: packages engines registry consul compose plugin ## end-to-end tests on both
 	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
 
 .PHONY: bench
-bench: packages engines plugin consul ## measure ournet beside the built-in bridge, into build/bench and docs/bench-results.md
+bench: packages engines plugin consul ## measure ournet beside the built-in bridge and Swarm, into build/bench and docs/bench-results*.md
 	@go run $(AS_ROOT) ./test/bench -page docs/bench-results.md
+	@go run $(AS_ROOT) ./test/bench/cluster -page docs/bench-results-cluster.md
 	@go run $(AS_ROOT) ./test/bench/addresses
 
 .PHONY: fmt

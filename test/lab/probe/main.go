@@ -8,6 +8,9 @@
 //	                                        send numbered messages; print a report
 //	probe lookup NAME                       print the addresses of a name
 //	probe query [-every D] [-for D] NAME    ask the container's resolver; print the answers
+//	probe arrive ADDR                       tell whoever asks when this began
+//	probe await ADDR NAME                   wait until one that arrives there answers and has
+//	                                        that name; print how long both took
 package main
 
 import (
@@ -32,10 +35,10 @@ func main() {
 
 func probe(ctx context.Context, args []string, out io.Writer) error {
 	commands := map[string]func(context.Context, []string, io.Writer) error{
-		"serve": serve, "who": who, "flow": flow, "lookup": lookup, "query": query,
+		"serve": serve, "who": who, "flow": flow, "lookup": lookup, "query": query, "arrive": arrive, "await": await,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return errors.New("want serve, who, flow, lookup or query")
+		return errors.New("want serve, who, flow, lookup, query, arrive or await")
 	}
 	return commands[args[0]](ctx, args[1:], out)
 }

@@ -153,3 +153,24 @@ func TestQuery_saysWhyThereIsNoAnswer(t *testing.T) {
 		t.Error("query of nothing succeeded")
 	}
 }
+
+func TestAwaitName_takesAnAnswerAndNothingElse(t *testing.T) {
+	t.Parallel()
+	query, err := question4("outside.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		answer []byte
+		want   bool
+	}{
+		{answerQuery(query, "outside.example", [4]byte{10, 99, 0, 254}), true},
+		{answerQuery(query, "inside.example", [4]byte{10, 99, 0, 254}), false},
+		{query, false},
+		{nil, false},
+	} {
+		if got := hasAnswer(tc.answer); got != tc.want {
+			t.Errorf("hasAnswer(% x) = %t, want %t", tc.answer, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ournet/ournet/test/bench/stats"
+)
+
+// results is all that was measured.
+type results struct {
+	Machine   stats.Machine `json:"machine"`
+	LoadAtEnd string        `json:"load_at_end"`
+	Engine    string        `json:"engine"`
+	Hosts     int           `json:"hosts"`
+	Seconds   int           `json:"seconds_of_a_stream"`
+	// Throughput is in Gbit/s, all else in milliseconds.
+	Throughput throughput     `json:"throughput"`
+	Attach     *stats.Samples `json:"attach"`
+	Arrival    *stats.Samples `json:"arrival"`
+}
+
+// markdown returns the results as a page for people.
+func (r results) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Measured: networks of several hosts beside Swarm's and one made by hand\n\n")
+	fmt.Fprintf(&b, "Written by `make bench`; [bench.md](bench.md) says how to read it.\n\n")
+	fmt.Fprintf(&b, "%s, at the end %s. Engine %s on each of %d hosts.\n", r.Machine, r.LoadAtEnd, r.Engine, r.Hosts)
+	r.writeThroughput(&b)
+	if len(r.Attach.Steps) > 0 {
+		fmt.Fprintf(&b, "\n## Start and end of a container\n\nMilliseconds: median / p90 / p99. A ratio is that of the medians to Swarm's, "+
+			"with its 95 %% confidence interval; below 1 is faster.\n\n")
+		writeTimes(&b, r.Attach, 0)
+	}
+	if len(r.Arrival.Steps) > 0 {
+		fmt.Fprintf(&b, "\n## A new container is there for the other hosts\n\nMilliseconds after its first instruction: median / p90 / p99, "+
+			"over both other hosts. A time below 0 is before that instruction.\n\n")
+		writeTimes(&b, r.Arrival, 1)
+	}
+	return b.String()
+}
+
+func (r results) writeThroughput(b *strings.Builder) {
+	ours := r.Throughput[ournet().name]
+	if len(ours) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## TCP between containers of two hosts\n\n%d streams of %d s on each network, in turns; Gbit/s, and the ratio of ournet's "+
+		"median to the other's, with its 95 %% confidence interval; above 1 is faster.\n\n", len(ours), r.Seconds)
+	fmt.Fprintf(b, "| network | median | from | to | ournet to it |\n|---|---|---|---|---|\n")
+	for _, name := range []string{ournet().name, swarm().name, hands()[0].name, hands()[1].name} {
+		values, ratio := r.Throughput[name], ""
+		if name != ournet().name {
+			ratio = show(stats.Compare(ours, values))
+		}
+		fmt.Fprintf(b, "| %s | %.2f | %.2f | %.2f | %s |\n", name, stats.Median(values), slices.Min(values), slices.Max(values), ratio)
+	}
+}
+
+func writeTimes(b *strings.Builder, s *stats.Samples, digits int) {
+	base, ours := swarm().name, ournet().name
+	fmt.Fprintf(b, "| | values | %s | %s | ratio |\n|---|---|---|---|---|\n", base, ours)
+	for _, step := range s.Steps {
+		x, y := s.Values[step][base], s.Values[step][ours]
+		ratio := ""
+		if stats.Median(x) > 0 && stats.Median(y) > 0 {
+			ratio = show(stats.Compare(y, x))
+		}
+		fmt.Fprintf(b, "| %s | %d | %s | %s | %s |\n", step, len(y), times(x, digits), times(y, digits), ratio)
+	}
+}
+
+func times(values []float64, digits int) string {
+	return fmt.Sprintf("%.*f / %.*f / %.*f", digits, stats.Median(values),
+		digits, stats.Percentile(values, 90), digits, stats.Percentile(values, 99))
+}
+
+func show(i stats.Interval) string {
+	return fmt.Sprintf("**%.2f** (%.2f to %.2f)", i.Ratio, i.Low, i.High)
+}
+
+// write puts cluster.json and cluster.md into the folder, and a copy of the latter at
+// page, unless that is empty.
+func (r results) write(folder, page string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("make the results' folder: %w", err)
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the results: %w", err)
+	}
+	files := map[string][]byte{
+		filepath.Join(folder, "cluster.json"): append(text, '\n'),
+		filepath.Join(folder, "cluster.md"):   []byte(r.markdown()),
+	}
+	if page != "" {
+		files[page] = []byte(r.markdown())
+	}
+	for file, text := range files {
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return fmt.Errorf("write the results: %w", err)
+		}
+	}
+	return nil
+}
