@@ -54,9 +54,9 @@ func (h *Handler) remove(path string, do func(ctx context.Context, id string) er
 
 // adminNetworks is what an operator's command sees of have, and of the pools.
 func adminNetworks(have []driver.Attached, pools []ipam.PoolInfo) admin.Networks {
-	byID := make(map[ipam.PoolID]ipam.PoolInfo, len(pools))
+	bySubnet := make(map[netip.Prefix]ipam.PoolInfo, len(pools))
 	for _, p := range pools {
-		byID[p.ID] = p
+		bySubnet[p.Subnet] = p
 	}
 	all := admin.Networks{Networks: make([]admin.Network, 0, len(have))}
 	for _, a := range have {
@@ -69,8 +69,14 @@ func adminNetworks(have []driver.Attached, pools []ipam.PoolInfo) admin.Networks
 			Pools:      make([]admin.Pool, 0, len(a.Network.Subnets)),
 			Unreadable: len(a.Unreadable),
 		}
+		if id, ok := clusterID(a.Network); ok {
+			n.Shared = string(id)
+		}
 		for _, s := range a.Network.Subnets {
-			p := byID[poolID(s)] // none for a subnet of the engine's own address manager
+			var p ipam.PoolInfo // none for a subnet of the engine's own address manager
+			if ipam.IsSpace(s.Space) {
+				p = bySubnet[s.Pool]
+			}
 			n.Pools = append(n.Pools, admin.Pool{Subnet: s.Pool, Used: p.Used, Free: p.Free})
 		}
 		for _, ep := range a.Endpoints {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -82,7 +83,7 @@ func (v *networkVerbs) dropEndpoint(ctx context.Context, nid driver.NetworkID, e
 		return err // still on record, so its addresses stay bound
 	}
 	v.unbindAddrs(n, ep, driver.Endpoint{})
-	return nil
+	return v.fabric.Withdraw(ctx, n, eid) // the engine leaves out Leave when it forces
 }
 
 // unbindAddrs lets go of the addresses of ep, but for those that keep has as well.
@@ -183,6 +184,9 @@ func (v *networkVerbs) join(ctx context.Context, req *netapi.JoinRequest) (joinR
 	if err != nil {
 		return joinResponse{}, err
 	}
+	if err := v.announce(ctx, nid, eid); err != nil {
+		return joinResponse{}, errors.Join(err, v.networks.Leave(ctx, nid, eid))
+	}
 	v.joined(ctx, nid, eid)
 	return joinResponse{
 		InterfaceName: interfaceName{netapi.InterfaceName{SrcName: att.SrcName, DstPrefix: att.DstPrefix}, att.DstName},
@@ -204,6 +208,14 @@ func onLink(subnets []netip.Prefix) []*netapi.StaticRoute {
 	return routes
 }
 
+// announce tells the other hosts of an endpoint that has joined. It is said by and by:
+// a container does not wait for it.
+func (v *networkVerbs) announce(ctx context.Context, nid driver.NetworkID, eid driver.EndpointID) error {
+	n, _ := v.networks.Network(nid)
+	ep, _ := v.networks.Endpoint(nid, eid)
+	return v.fabric.Announce(ctx, n, ep)
+}
+
 // addrOrEmpty keeps the text of a missing address, "invalid IP", off the wire.
 func addrOrEmpty(a netip.Addr) string {
 	if !a.IsValid() {
@@ -223,5 +235,6 @@ func (v *networkVerbs) leave(ctx context.Context, req *netapi.LeaveRequest) (str
 	}
 	defer done()
 	v.names.Leave(nid, eid)
-	return struct{}{}, unlessUnknown(v.networks.Leave(ctx, nid, eid))
+	n, _ := v.networks.Network(nid)
+	return struct{}{}, errors.Join(unlessUnknown(v.networks.Leave(ctx, nid, eid)), v.fabric.Withdraw(ctx, n, eid))
 }

@@ -44,7 +44,7 @@ func NewHandler(log logrus.FieldLogger, networks Networks, addresses Addresses) 
 	h.read(admin.NetworksPath, func() any { return adminNetworks(networks.All(), addresses.Pools()) })
 	h.registerCluster(noCluster{})
 	route(h, "Plugin.Activate", bodyIgnored, activate)
-	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, names: noNames{}, now: time.Now}
+	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, fabric: noFabric{}, names: noNames{}, now: time.Now}
 	h.verbs.register(h)
 	(&ipamVerbs{addresses: addresses}).register(h)
 	return h

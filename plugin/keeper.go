@@ -44,6 +44,16 @@ type ruleWatcher interface {
 	Watch(ctx context.Context, heard func(by string)) error
 }
 
+// entryWatcher tells of changes that others make to the tables of tunnels.
+type entryWatcher interface {
+	Watch(ctx context.Context, heard func(cause string)) error
+}
+
+// syncer tells the cluster of all that this host has of it.
+type syncer interface {
+	sync(ctx context.Context, have []driver.Attached) error
+}
+
 // keeper keeps records, addresses, kernel and engine in agreement: at start, when
 // something is heard, and every [sweepEvery].
 type keeper struct {
@@ -58,6 +68,10 @@ type keeper struct {
 	names      nameKeeper
 	engine     engineView
 	pluginID   string // "" if no engine runs the plugin
+	cluster    syncer
+	tunnels    entryWatcher
+	// propagator hears of the engine as well.
+	propagator *propagator
 
 	missing missing // owned by run's goroutine
 }
@@ -76,7 +90,7 @@ func (k *keeper) start(ctx context.Context) error {
 		// After a boot nothing is there, so this is no surprise yet.
 		k.log.Info("set up: " + what)
 	}
-	return errors.Join(aerr, err)
+	return errors.Join(aerr, err, k.cluster.sync(ctx, k.networks.All()))
 }
 
 // run sweeps until ctx ends: every [sweepEvery], and soon after something was heard
@@ -97,9 +111,11 @@ func (k *keeper) run(ctx context.Context) error {
 	g.Go(func() error {
 		return k.rules.Watch(ctx, func(by string) { tell("packet filter changed by " + by) })
 	})
+	g.Go(func() error { return untilDone(ctx, k.tunnels.Watch(ctx, tell)) })
 	g.Go(func() error {
 		return k.engine.Watch(ctx, func(ev engine.Event) {
 			k.names.Heard(ev)
+			k.propagator.heard(ev)
 			if ev.Kind == engine.Resync || ev.Kind == engine.NetworkDestroyed {
 				tell(causeEngine)
 			}
@@ -119,6 +135,9 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 	defer cancel()
 	if err := k.repair(ctx, cause); err != nil {
 		k.log.WithError(err).Error("sweep")
+	}
+	if err := k.cluster.sync(ctx, k.networks.All()); err != nil {
+		k.log.WithError(err).Error("sweep what the cluster was told")
 	}
 	all, err := k.engine.View(ctx, k.pluginID) // our own engine's alone
 	if err != nil {
@@ -170,7 +189,7 @@ func (k *keeper) forget(ctx context.Context, view map[string]engine.Network) err
 	}
 	for _, id := range gone.networks {
 		k.log.WithField("network", id.Short()).Warn("network removed: the engine no longer knows it")
-		errs = append(errs, k.releasePools(ctx, id), k.verbs.dropNetwork(ctx, id))
+		errs = append(errs, k.releasePools(ctx, id), k.verbs.loseNetwork(ctx, id))
 	}
 	return errors.Join(errs...)
 }

@@ -57,6 +57,7 @@ type networkVerbs struct {
 	log       logrus.FieldLogger
 	networks  Networks
 	addresses Addresses
+	fabric    Fabric
 	names     nameVerbs
 	now       func() time.Time
 	// turns keeps a repeated request from undoing what the first one, still
@@ -121,7 +122,8 @@ func (v *networkVerbs) freeNetwork(context.Context, *struct{}) (struct{}, error)
 func (v *networkVerbs) discover(context.Context, *struct{}) (struct{}, error) { return struct{}{}, nil }
 
 // createNetwork binds the pools before it makes the network, so that there never
-// is a network whose pool the address manager may give away.
+// is a network whose pool the address manager may give away; and it makes the network
+// known to the cluster before, because that says what the network is like.
 func (v *networkVerbs) createNetwork(ctx context.Context, req *createNetworkRequest) (struct{}, error) {
 	n, err := parseNetwork(req)
 	if err != nil {
@@ -133,17 +135,33 @@ func (v *networkVerbs) createNetwork(ctx context.Context, req *createNetworkRequ
 		return struct{}{}, err
 	}
 	defer done()
-	have, _ := v.networks.Network(n.ID)
+	have, exists := v.networks.Network(n.ID)
 	for _, pool := range ownPools(n) {
 		if err := v.addresses.BindPool(pool, string(n.ID)); err != nil {
 			return struct{}{}, errors.Join(fmt.Errorf("bind pool %s: %w", pool, err), v.unbindPools(ctx, n, have))
 		}
 	}
+	if exists {
+		n.Overlay = have.Overlay // a request that is repeated asks the cluster nothing
+	} else if n, err = v.fabric.Join(ctx, n); err != nil {
+		return struct{}{}, errors.Join(err, v.unbindPools(ctx, n, have))
+	}
 	if err := v.networks.CreateNetwork(ctx, n); err != nil {
+		if !exists {
+			err = errors.Join(err, v.leaveFabric(ctx, n))
+		}
 		return struct{}{}, errors.Join(err, v.unbindPools(ctx, n, have))
 	}
 	v.names.SetNetwork(n)
+	v.fabric.Made(n)
 	return struct{}{}, nil
+}
+
+// leaveFabric takes back what made the network known to the cluster.
+func (v *networkVerbs) leaveFabric(ctx context.Context, n driver.Network) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	return v.fabric.Leave(ctx, n)
 }
 
 // unbindPools lets go of the pools of n, but for those that keep has as well.
@@ -171,7 +189,9 @@ func (v *networkVerbs) deleteNetwork(ctx context.Context, req *netapi.DeleteNetw
 	return struct{}{}, v.dropNetwork(ctx, id)
 }
 
-// dropNetwork removes a network and lets go of its pools.
+// dropNetwork removes a network and lets go of its pools. The cluster is told first: of
+// a network that is gone here and not there the next look at the cluster would make
+// another.
 func (v *networkVerbs) dropNetwork(ctx context.Context, id driver.NetworkID) error {
 	done, err := v.turns.Take(ctx, string(id))
 	if err != nil {
@@ -179,11 +199,20 @@ func (v *networkVerbs) dropNetwork(ctx context.Context, id driver.NetworkID) err
 	}
 	defer done()
 	n, _ := v.networks.Network(id)
+	if err := v.fabric.Leave(ctx, n); err != nil {
+		return err
+	}
 	v.names.RemoveNetwork(id)
 	if err := unlessUnknown(v.networks.DeleteNetwork(ctx, id)); err != nil {
 		return err // still on record, so its pools stay bound
 	}
 	return v.unbindPools(ctx, n, driver.Network{})
+}
+
+// loseNetwork removes a network that the engine has forgotten.
+func (v *networkVerbs) loseNetwork(ctx context.Context, id driver.NetworkID) error {
+	v.fabric.Lost(id)
+	return v.dropNetwork(ctx, id)
 }
 
 // ownPools returns the pools of n that are ournet's, not the engine's own.

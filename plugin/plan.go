@@ -22,6 +22,8 @@ type sharedNetwork struct {
 	// complete is set.
 	definition engine.Definition
 	complete   bool
+	// ours says that this host made it, and so has to complete it.
+	ours bool
 	// removed says that somebody removed it on some host, so it is to go on all.
 	removed bool
 	created time.Time
@@ -125,6 +127,7 @@ func (p *plan) keep(n sharedNetwork, l localNetwork, defined engine.Defined) {
 		}
 	case n.removed:
 		p.steps = append(p.steps, step{do: stepRemove, shared: n.id, local: l.id})
+	case !n.complete && !n.ours: // the host that made it is about to tell its name
 	case !n.complete:
 		p.steps = append(p.steps, step{do: stepComplete, shared: n.id, local: l.id, definition: defined.Definition})
 	case n.definition.Name != defined.Name:

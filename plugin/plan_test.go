@@ -24,6 +24,7 @@ func shared(id, name string, minute int, change ...func(*sharedNetwork)) sharedN
 
 func removed(n *sharedNetwork)    { n.removed = true }
 func incomplete(n *sharedNetwork) { n.complete = false; n.definition = engine.Definition{} }
+func ours(n *sharedNetwork)       { n.ours = true }
 func inUse(n *sharedNetwork)      { n.endpoints = 1 }
 
 func composed(n *sharedNetwork) {
@@ -57,10 +58,14 @@ func TestPlanNetworks(t *testing.T) {
 		{name: "not yet complete on another host", shared: []sharedNetwork{shared("c1", "", 1, incomplete)}},
 		{name: "here already", shared: []sharedNetwork{shared("c1", "lab", 1)}, local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab")},
 		{
-			name: "made here, and the engine tells its name", shared: []sharedNetwork{shared("c1", "", 1, incomplete)},
+			name: "made here and on another host at once, which completes it", shared: []sharedNetwork{shared("c1", "", 1, incomplete)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab"),
+		},
+		{
+			name: "made here, and the engine tells its name", shared: []sharedNetwork{shared("c1", "", 1, incomplete, ours)},
 			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab"), want: "complete c1 lab",
 		},
-		{name: "being made here", shared: []sharedNetwork{shared("c1", "", 1, incomplete)}, local: []localNetwork{{"l1", "c1", 0}}},
+		{name: "being made here", shared: []sharedNetwork{shared("c1", "", 1, incomplete, ours)}, local: []localNetwork{{"l1", "c1", 0}}},
 		{name: "being made here because of another host", shared: []sharedNetwork{shared("c1", "lab", 1)}, local: []localNetwork{{"l1", "c1", 0}}},
 		{name: "removed before it came here", shared: []sharedNetwork{shared("c1", "lab", 1, removed)}},
 		{

@@ -79,11 +79,14 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	}
 	handler := NewHandler(log, p.networks, p.addresses)
 	handler.verbs.names = p.names
+	handler.verbs.fabric = p.membership
+	handler.registerCluster(p.membership)
 	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,
 		devices: p.devices, rules: p.rules, repairs: p.repairs, names: p.names, engine: p.engine, pluginID: p.id,
 		neighbours: engineBridges{kv: p.kv, isolator: p.bridges},
+		cluster:    p.membership, tunnels: p.overlays, propagator: p.propagator,
 	}
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
@@ -94,6 +97,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	g.Go(func() error { return Serve(gctx, handler, listeners...) })
 	g.Go(func() error { return k.run(gctx) })
 	g.Go(func() error { return p.names.Run(gctx) })
+	g.Go(func() error { return p.runCluster(gctx) })
 	log.WithFields(logrus.Fields{"name": cfg.Name, "plugin": p.id[:min(len(p.id), 12)], "version": version.Current}).Info("ournet is ready")
 	err = g.Wait()
 	handler.Wait()
@@ -119,6 +123,7 @@ type parts struct {
 	engine    *engine.Client
 	records   *dns.Records
 	names     *names.Names
+	*clusterParts
 }
 
 // open opens all parts. Whatever it opened before it failed, close closes.
@@ -139,16 +144,22 @@ func (p *parts) open(ctx context.Context, blocks []ipam.Block) (err error) {
 	}); err != nil {
 		return err
 	}
+	if err = p.openCluster(ctx, host); err != nil {
+		return err
+	}
 	p.ports = hostport.New()
 	p.bridges = bridge.New(p.log, p.cfg.Name, bridge.Kernel{Devices: p.devices, Rules: p.rules, Ports: p.ports, Sysctls: host})
-	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: p.bridges}, p.log)
+	p.networks, err = driver.Open(ctx, p.kv, map[driver.Type]driver.Driver{driver.TypeBridge: p.bridges, driver.TypeOverlay: p.overlays}, p.log)
 	if err != nil {
 		return err
 	}
-	if p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{Pools: blocks}); err != nil {
+	if p.addresses, err = ipam.Open(ctx, p.kv, routesOf(p.devices), p.log, ipam.Settings{
+		Pools: blocks, Cluster: p.sharedPools(),
+	}); err != nil {
 		return err
 	}
 	p.engine = engine.New(p.cfg.HostRoot, p.log)
+	p.joinCluster()
 	p.openNames(ctx, host, p.engine, p.cfg.DNSTTL)
 	return nil
 }
@@ -185,6 +196,9 @@ func (p *parts) close() error {
 	}
 	if p.devices != nil {
 		errs = append(errs, p.devices.Close())
+	}
+	if p.clusterParts != nil {
+		errs = append(errs, p.store.Close())
 	}
 	if p.kv != nil {
 		errs = append(errs, p.kv.Close())

@@ -21,6 +21,7 @@ import (
 type world struct {
 	mu     sync.Mutex // guards all below
 	shared map[string]*sharedNetwork
+	makers map[string]int // numbers of the hosts that made them
 	hosts  []*worldHost
 	made   int
 }
@@ -46,7 +47,7 @@ var (
 
 func newWorld(t *testing.T, hosts int) *world {
 	t.Helper()
-	w := &world{shared: make(map[string]*sharedNetwork)}
+	w := &world{shared: make(map[string]*sharedNetwork), makers: make(map[string]int)}
 	for i := range hosts {
 		h := &worldHost{w: w, number: i + 1, have: make(map[string]engine.Defined), local: make(map[driver.NetworkID]*localNetwork)}
 		h.propagator = newPropagator(discard(), h, worldSharing{h})
@@ -112,7 +113,7 @@ func (h *worldHost) CreateNetwork(_ context.Context, d engine.Definition) (strin
 func (h *worldHost) join(id string, d engine.Definition) {
 	key := "c" + d.IPAM.Options["subnet"]
 	if _, ok := h.w.shared[key]; !ok {
-		h.w.shared[key] = &sharedNetwork{id: key, created: time.Now()}
+		h.w.shared[key], h.w.makers[key] = &sharedNetwork{id: key, created: time.Now()}, h.number
 	}
 	h.local[driver.NetworkID(id)] = &localNetwork{id: driver.NetworkID(id), shared: key}
 	h.w.changed()
@@ -142,7 +143,9 @@ func (s worldSharing) shared() []sharedNetwork {
 	defer s.h.w.mu.Unlock()
 	var all []sharedNetwork
 	for _, id := range slices.Sorted(maps.Keys(s.h.w.shared)) {
-		all = append(all, *s.h.w.shared[id])
+		n := *s.h.w.shared[id]
+		n.ours = s.h.w.makers[id] == s.h.number
+		all = append(all, n)
 	}
 	return all
 }

@@ -59,6 +59,7 @@ func (p *parts) openNames(ctx context.Context, host hostfs.FS, asked names.Engin
 			Repaired: func(what string) { p.repairs.report(p.log, "a heartbeat found them gone", []string{what}) },
 		}),
 		Responder: dns.New(p.log, p.records, dns.Options{}),
+		Announcer: p.membership,
 		TTL:       ttl,
 	})
 	p.names.Load(ctx, p.networks.All())

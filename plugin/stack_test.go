@@ -90,7 +90,9 @@ func (s *stack) restart(t testing.TB) {
 
 func (s *stack) registry(t testing.TB) *driver.Registry {
 	t.Helper()
-	networks, err := driver.Open(context.Background(), s.kv, map[driver.Type]driver.Driver{driver.TypeBridge: s.kernel}, discard())
+	networks, err := driver.Open(context.Background(), s.kv, map[driver.Type]driver.Driver{
+		driver.TypeBridge: s.kernel, driver.TypeOverlay: s.kernel,
+	}, discard())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func newLab(ctx context.Context, engines ...lab.Engine) (*lab.Lab, error) {
 
 // furnish imports the images, warms the engine up, and installs the plugin and the
 // operator's command. It does not use the plugin: what it leaves shall be seen.
-func furnish(ctx context.Context, h *lab.Host, plugin string) error {
+func furnish(ctx context.Context, h *lab.Host, plugin string, settings ...string) error {
 	if err := h.ImportImages(ctx); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func furnish(ctx context.Context, h *lab.Host, plugin string) error {
 	if err := installCommand(ctx, h); err != nil {
 		return err
 	}
-	return h.InstallPlugin(ctx, plugin, pluginName)
+	return h.InstallPlugin(ctx, plugin, pluginName, settings...)
 }
 
 // installCommand installs the built operator's command.
