@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/overlay"
+	"github.com/ournet/ournet/driver/port"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/link"
@@ -196,9 +198,21 @@ func (h *host) start(t *testing.T, num int, addrs ...string) *container {
 	for _, dst := range att.OnLink {
 		c.Exec(t, "ip", "route", "add", dst.String(), "dev", "eth0")
 	}
+	h.awaitPort(t, port.HostSide(c.ep.ID))
 	h.records[0].Endpoints = append(h.records[0].Endpoints, c.ep)
 	h.lab.announce(t, h, c.ep)
 	return c
+}
+
+// awaitPort waits until a bridge forwards by a port. It learns of the other end's being
+// up from a kernel worker, which may take its time (net/core/link_watch.c).
+func (h *host) awaitPort(t *testing.T, name string) {
+	t.Helper()
+	for t.Context().Err() == nil {
+		if strings.Contains(h.ns.Exec(t, "bridge", "link", "show", "dev", name), "state forwarding") {
+			return
+		}
+	}
 }
 
 // announce tells the other hosts of an endpoint.
