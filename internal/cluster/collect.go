@@ -43,7 +43,7 @@ func (f *feed) collect(ctx context.Context) error {
 
 func (f *feed) collectNetwork(ctx context.Context, id NetworkID) error {
 	f.c.mu.Lock()
-	joined := f.c.state.parts[id] != nil
+	joined, removed := f.c.state.parts[id] != nil, f.c.state.removed(id)
 	f.c.mu.Unlock()
 	n, there := f.records.networks[id]
 	if joined || !there {
@@ -59,7 +59,7 @@ func (f *feed) collectNetwork(ctx context.Context, id NetworkID) error {
 		}
 		return nil
 	}
-	ops, err := f.records.collect(n)
+	ops, err := f.records.collect(n, removed)
 	if err != nil {
 		return err
 	}

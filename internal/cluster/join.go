@@ -52,6 +52,7 @@ func (c *Cluster) tryJoin(ctx context.Context, spec NetworkSpec, tried map[Netwo
 		if err != nil {
 			return Network{}, err
 		}
+		c.adopt(&r)
 		n, ops, err := c.admit(ctx, r, spec)
 		if err != nil {
 			return Network{}, err
@@ -76,6 +77,19 @@ func (c *Cluster) tryJoin(ctx context.Context, spec NetworkSpec, tried map[Netwo
 	}
 }
 
+// adopt adds the networks that this host takes part in and a store that was wiped does
+// not know yet again: a new one must not take their place.
+func (c *Cluster) adopt(r *register) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.state.parts {
+		n, known := c.state.networks[id]
+		if _, there := r.networks[id]; known && !there && !c.state.removed(id) {
+			r.networks[id] = n
+		}
+	}
+}
+
 // abandon takes back the memberships of networks that this host did not join in the
 // end.
 func (c *Cluster) abandon(ctx context.Context, tried map[NetworkID]bool) error {
@@ -96,7 +110,11 @@ func (c *Cluster) abandon(ctx context.Context, tried map[NetworkID]bool) error {
 		if joined {
 			_, err = c.local.Apply(ctx, begun)
 		} else {
-			err = c.journal.SayAlong(ctx, []store.Op{begun}, store.Delete(store.MemberKey(string(id), string(c.self))))
+			// Others may have seen it.
+			c.mu.Lock()
+			next := c.ring.add(time.Now(), networkChange(id))
+			c.mu.Unlock()
+			err = c.sayRing(ctx, next, []store.Op{begun}, []store.Op{store.Delete(store.MemberKey(string(id), string(c.self)))})
 		}
 		errs = append(errs, err)
 	}
@@ -184,7 +202,7 @@ func (c *Cluster) admit(ctx context.Context, r register, spec NetworkSpec) (Netw
 	members = slices.DeleteFunc(members, func(id HostID) bool { return id == c.self })
 	if len(members) == 0 {
 		// Nobody else has it any more: what it was binds nobody.
-		ops, err := r.collect(found)
+		ops, err := r.collect(found, true)
 		if err != nil {
 			return Network{}, nil, err
 		}

@@ -74,16 +74,16 @@ func (c *Cluster) leave(ctx context.Context, id NetworkID, removed bool) error {
 }
 
 // collect returns what removes a network that no host takes part in, if it is as r
-// has it. The removals of others go with it: they said it of this generation.
-func (r *register) collect(n Network) ([]store.Op, error) {
+// has it. The removals of others go with it: they said it of this generation. One that
+// is not removed is made again by a host that has it after all.
+func (r *register) collect(n Network, removed bool) ([]store.Op, error) {
 	value, err := encode(collected{Generation: n.Generation, At: time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return nil, err
 	}
-	ops := []store.Op{
-		store.DeleteCAS(store.NetworkKey(string(n.ID)), r.at[n.ID]),
-		store.Delete(vniKey(n.VNI)),
-		store.Set(store.CollectedKey(string(n.ID)), value),
+	ops := []store.Op{store.DeleteCAS(store.NetworkKey(string(n.ID)), r.at[n.ID]), store.Delete(vniKey(n.VNI))}
+	if removed {
+		ops = append(ops, store.Set(store.CollectedKey(string(n.ID)), value))
 	}
 	for host := range r.removals[n.ID] {
 		// What does not fit goes with the hosts that said it.
