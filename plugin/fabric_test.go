@@ -271,3 +271,16 @@ func TestMembership_definitionGoesFromEngineToEngine(t *testing.T) {
 		t.Errorf("adminCluster = %+v", all)
 	}
 }
+
+func TestMembership_hostThatWantsNoClusterHasNoTroubleWithIt(t *testing.T) {
+	t.Parallel()
+	m := newMember(t, 1, &gate{why: errNoCluster})
+	m.store = ""
+	if got := m.adminCluster(); got.Problem != "" || len(got.Hosts) != 1 || !got.Hosts[0].Self {
+		t.Errorf("adminCluster = %+v, want this host alone, and no problem", got)
+	}
+	m.store = "consul://c"
+	if got := m.adminCluster(); got.Problem == "" {
+		t.Error("adminCluster tells nothing of a store that cannot be used")
+	}
+}

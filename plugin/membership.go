@@ -117,14 +117,24 @@ func (m *membership) removeHost(ctx context.Context, id string) error {
 	return m.registrar.RemoveHost(ctx, cluster.HostID(id))
 }
 
+// problem returns why the cluster store cannot be used now, "" if it can.
+func (m *membership) problem() string {
+	err := m.unusable()
+	if err == nil {
+		err = m.away()
+	}
+	if err == nil {
+		return ""
+	}
+	return oneLine(err).Error()
+}
+
 // adminCluster implements [clusterAdmin].
 func (m *membership) adminCluster() admin.Cluster {
 	v := m.registrar.View()
 	all := admin.Cluster{Store: m.store, Hosts: []admin.Host{}, Networks: []admin.SharedNetwork{}}
-	if err := m.unusable(); err != nil {
-		all.Problem = err.Error()
-	} else if err := m.away(); err != nil {
-		all.Problem = oneLine(err).Error()
+	if m.store != "" { // else nobody wants one, and there is no trouble with it
+		all.Problem = m.problem()
 	}
 	endpoints := make(map[cluster.HostID]int)
 	here := make(map[cluster.NetworkID]driver.NetworkID)
