@@ -284,3 +284,21 @@ func TestMembership_hostThatWantsNoClusterHasNoTroubleWithIt(t *testing.T) {
 		t.Error("adminCluster tells nothing of a store that cannot be used")
 	}
 }
+
+// Engine 20.10 asks for the address spaces when it first sees the plugin and not again.
+func TestFabric_engineAsksInTheSpaceOfBefore(t *testing.T) {
+	t.Parallel()
+	for _, space := range []string{"ournet-host", "ournet-cluster"} {
+		m := newMember(t, 1, &gate{store: closable{memstore.New()}})
+		if got := m.must(t, "/IpamDriver.RequestPool", `{"AddressSpace":"`+space+`","Pool":"10.9.0.0/24"}`); !strings.Contains(got, "ournet-cluster/10.9.0.0/24") {
+			t.Errorf("in a cluster a pool in %s is %s, want one of the cluster", space, got)
+		}
+		if got := m.must(t, "/IpamDriver.RequestPool", `{"AddressSpace":"`+space+`","Pool":"10.8.0.0/24","Options":{"scope":"host"}}`); !strings.Contains(got, "ournet-host/10.8.0.0/24") {
+			t.Errorf("in a cluster a pool in %s with scope=host is %s", space, got)
+		}
+		alone := newRealStack(t)
+		if got := alone.must(t, "/IpamDriver.RequestPool", `{"AddressSpace":"`+space+`","Pool":"10.9.0.0/24"}`); !strings.Contains(got, "ournet-host/10.9.0.0/24") {
+			t.Errorf("in no cluster a pool in %s is %s, want one of the host", space, got)
+		}
+	}
+}

@@ -94,6 +94,11 @@ func (v *ipamVerbs) requestPool(ctx context.Context, req *ipamapi.RequestPoolReq
 	if err != nil {
 		return ipamapi.RequestPoolResponse{}, err
 	}
+	if ipam.IsSpace(parsed.Space) {
+		// Engine 20.10 goes on asking in the space that it was told when it first saw
+		// the plugin, also after a setting has changed which it is to be.
+		parsed.Space = v.addresses.AddressSpaces()
+	}
 	id, pool, err := v.addresses.RequestPool(ctx, parsed)
 	if err != nil {
 		return ipamapi.RequestPoolResponse{}, err
