@@ -177,7 +177,7 @@ func recordLines(key string, value []byte) ([]string, error) {
 		Kind     string    `json:"kind"`
 		Released time.Time `json:"released"`
 	}
-	if key == "v1/local/ula" || key == "v1/local/enginebridges" {
+	if key == "v1/local/ula" || key == "v1/local/enginebridges" || key == "v1/local/cluster/host" {
 		return nil, nil // this host's for good
 	}
 	if err := json.Unmarshal(value, &r); err != nil {
