@@ -27,7 +27,7 @@ type feed struct {
 	c   *Cluster
 	log logrus.FieldLogger
 
-	// rings are what all hosts changed last, as they were listed last.
+	// rings are what all hosts changed last, as they were listed last; nil before.
 	rings map[HostID]ring
 	// heard is what of this host was listed last, and lost that it went backwards.
 	heard ring
@@ -77,7 +77,7 @@ func newFeed(c *Cluster) *feed {
 	now := time.Now()
 	return &feed{
 		c: c, log: c.log,
-		rings: make(map[HostID]ring), loaded: make(map[NetworkID]bool), warned: make(map[string]bool),
+		loaded: make(map[NetworkID]bool), warned: make(map[string]bool),
 		alive: make(map[HostID]bool), missing: make(map[HostID]time.Time), loose: make(map[NetworkID]bool),
 		doubts: make(map[NetworkID]bool), patience: c.opts.Removal + rand.N(c.opts.Removal/100+1), //nolint:gosec // it spreads load
 		grace: now.Add(c.opts.TTL),
@@ -222,6 +222,10 @@ func (f *feed) seeNetworks(pairs []store.Pair, now time.Time) {
 	defer c.mu.Unlock()
 	var what touched
 	for id, n := range r.networks {
+		if c.state.collected[id] {
+			delete(c.state.collected, id) // it was made anew
+			what.network(id)
+		}
 		if c.setNetworkLocked(n) {
 			what.network(id)
 		}
@@ -302,10 +306,17 @@ func (f *feed) seeChanges(l listing, now time.Time) {
 		f.plan(choreRetry, f.keep)
 	}
 	var what touched
-	for id := range f.c.state.hosts {
-		if _, ok := f.rings[id]; !ok && id != f.c.self && !now.Before(f.keep) {
-			f.c.dropHostLocked(id, &what)
+	for id, h := range f.c.state.hosts {
+		if _, ok := f.rings[id]; ok || id == f.c.self {
+			continue
 		}
+		if !now.Before(f.keep) {
+			f.c.dropHostLocked(id, &what)
+			continue
+		}
+		// What of a network is listed meanwhile leaves it out.
+		h.followed = ring{}
+		f.c.unmirrorLocked(store.ChangeKey(string(id)))
 	}
 	if !what.empty() {
 		f.c.publishLocked(what)

@@ -25,7 +25,7 @@ type errands struct {
 // follow fetches what is named by the changes that were not followed yet.
 func (f *feed) follow(ctx context.Context) error {
 	f.forget(time.Now())
-	if f.c.in.isAway(listedChanges) {
+	if f.c.in.isAway(listedChanges) || f.rings == nil {
 		return nil
 	}
 	todo, upto := f.errands()

@@ -77,14 +77,14 @@ func (c *Cluster) tryJoin(ctx context.Context, spec NetworkSpec, tried map[Netwo
 	}
 }
 
-// adopt adds the networks that this host takes part in and a store that was wiped does
-// not know yet again: a new one must not take their place.
+// adopt adds the networks that this host takes part in and the store does not know, as
+// it was wiped or others took this host for gone: a new one must not take their place.
 func (c *Cluster) adopt(r *register) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id := range c.state.parts {
 		n, known := c.state.networks[id]
-		if _, there := r.networks[id]; known && !there && !c.state.removed(id) {
+		if _, there := r.networks[id]; known && !there {
 			r.networks[id] = n
 		}
 	}
@@ -189,17 +189,24 @@ func (c *Cluster) admit(ctx context.Context, r register, spec NetworkSpec) (Netw
 	if !ok {
 		return c.create(r, c.fresh(spec))
 	}
+	if r.at[found.ID] == 0 {
+		return c.remake(ctx, r, found, spec)
+	}
 	if !c.isGoing(r, found.ID) {
 		if err := spec.contradicts(found); err != nil {
 			return Network{}, nil, err
 		}
-		return found, []store.Op{store.Check(store.NetworkKey(string(found.ID)), r.at[found.ID])}, nil
+		op, err := r.hold(found)
+		return found, []store.Op{op}, err
 	}
 	members, err := c.members(ctx, found.ID)
 	if err != nil {
 		return Network{}, nil, err
 	}
-	members = slices.DeleteFunc(members, func(id HostID) bool { return id == c.self })
+	if c.hasLeft(found.ID) {
+		// That it has may still be to be said.
+		members = slices.DeleteFunc(members, func(id HostID) bool { return id == c.self })
+	}
 	if len(members) == 0 {
 		// Nobody else has it any more: what it was binds nobody.
 		ops, err := r.collect(found, true)
@@ -213,9 +220,7 @@ func (c *Cluster) admit(ctx context.Context, r register, spec NetworkSpec) (Netw
 	if err := spec.contradicts(found); err != nil {
 		return Network{}, nil, fmt.Errorf("%w; it was removed, and goes when the last container of it has ended on %d hosts", err, len(members))
 	}
-	anew := found
-	anew.Generation++
-	anew.Creator, anew.Created, anew.Complete = c.self, time.Now().UTC().Truncate(time.Millisecond), false
+	anew := c.anew(found, found.Generation)
 	value, err := encode(anew)
 	if err != nil {
 		return Network{}, nil, err
@@ -230,6 +235,53 @@ func (c *Cluster) isGoing(r register, id NetworkID) bool {
 	defer c.mu.Unlock()
 	own, removed := c.state.removals[id][c.self]
 	return removed && own.Generation >= r.networks[id].Generation || isRemoved(r.networks[id].Generation, r.removals[id])
+}
+
+// anew returns a network as this host makes it again, so that removals up to a
+// generation mean nothing.
+func (c *Cluster) anew(n Network, removed uint64) Network {
+	n.Generation = max(n.Generation, removed) + 1
+	n.Creator, n.Created, n.Complete = c.self, time.Now().UTC().Truncate(time.Millisecond), false
+	return n
+}
+
+// remake makes the record again of a network that this host takes part in and the
+// store does not know.
+func (c *Cluster) remake(ctx context.Context, r register, n Network, spec NetworkSpec) (Network, []store.Op, error) {
+	if err := spec.contradicts(n); err != nil {
+		return Network{}, nil, err
+	}
+	gone, err := c.gone(ctx, n.ID)
+	if err != nil {
+		return Network{}, nil, err
+	}
+	c.mu.Lock()
+	removed := c.state.removed(n.ID)
+	c.mu.Unlock()
+	r.forget(n)
+	if removed || gone.Generation >= n.Generation {
+		n = c.anew(n, gone.Generation)
+	}
+	return c.create(r, n)
+}
+
+// hold returns what lets a host join a network only if it is as r has it. One that is
+// not complete may be about to be collected by who saw no member of it: that has to
+// fail then.
+func (r *register) hold(n Network) (store.Op, error) {
+	key := store.NetworkKey(string(n.ID))
+	if n.Complete {
+		return store.Check(key, r.at[n.ID]), nil
+	}
+	value, err := encode(n)
+	return store.CAS(key, value, r.at[n.ID]), err
+}
+
+// hasLeft reports whether this host does not take part in a network.
+func (c *Cluster) hasLeft(id NetworkID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.parts[id] == nil
 }
 
 // fresh returns the network that spec asks for.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,24 @@ type collected struct {
 }
 
 func (r collected) check() error { return nil }
+
+// gone returns the record that a network was removed everywhere; the zero value if
+// there is none, or none that this version can read.
+func (c *Cluster) gone(ctx context.Context, id NetworkID) (collected, error) {
+	pair, err := c.shared.Get(ctx, store.CollectedKey(string(id)))
+	if errors.Is(err, store.ErrNotFound) {
+		return collected{}, nil
+	}
+	if err != nil {
+		return collected{}, err
+	}
+	r, err := decode[collected](pair.Value)
+	if err != nil {
+		c.log.WithField("key", pair.Key).WithField("err", err).Warn("a record of the cluster cannot be read, and is taken for absent")
+		return collected{}, nil
+	}
+	return r, nil
+}
 
 // LeaveNetwork says that this host does not take part in a network any more, nor have
 // its endpoints. With removed its user removed it, and all hosts shall. It needs this

@@ -85,17 +85,22 @@ func (r *register) take(p store.Pair) error {
 	return nil
 }
 
-// match returns the network that spec means.
+// match returns the network that spec means: rather one that this host takes part in
+// and the store does not know, so that it does not get another on its subnet.
 func (r *register) match(spec NetworkSpec) (Network, bool) {
 	if n, ok := r.networks[spec.ID]; ok {
 		return n, true
 	}
-	for _, n := range r.networks {
-		if n.Subnets[0].Pool == spec.Subnets[0].Pool {
-			return n, true
+	var (
+		found Network
+		ok    bool
+	)
+	for id, n := range r.networks {
+		if n.Subnets[0].Pool == spec.Subnets[0].Pool && (!ok || r.at[id] == 0) {
+			found, ok = n, true
 		}
 	}
-	return Network{}, false
+	return found, ok
 }
 
 // forget makes the register as if there was no such network.

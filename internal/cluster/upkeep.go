@@ -113,11 +113,11 @@ func (f *feed) heal(ctx context.Context) error {
 }
 
 func (f *feed) healNetwork(ctx context.Context, n Network) error {
-	gone, was, err := f.gone(ctx, n.ID)
+	gone, err := f.c.gone(ctx, n.ID)
 	if err != nil {
 		return err
 	}
-	if was && gone.Generation >= n.Generation {
+	if gone.Generation >= n.Generation {
 		f.c.mu.Lock()
 		defer f.c.mu.Unlock()
 		if f.c.state.parts[n.ID] != nil {
@@ -149,33 +149,16 @@ func (f *feed) healNetwork(ctx context.Context, n Network) error {
 	return nil
 }
 
-// gone returns the record that a network was removed everywhere, if there is one.
-func (f *feed) gone(ctx context.Context, id NetworkID) (collected, bool, error) {
-	pair, err := f.c.shared.Get(ctx, store.CollectedKey(string(id)))
-	if errors.Is(err, store.ErrNotFound) {
-		return collected{}, false, nil
-	}
-	if err != nil {
-		return collected{}, false, err
-	}
-	r, err := decode[collected](pair.Value)
-	if err != nil {
-		f.unreadable(pair.Key, err)
-		return collected{}, false, nil
-	}
-	return r, true, nil
-}
-
 // dropRemoval takes back that this host's user removed a network, when all know.
 func (f *feed) dropRemoval(ctx context.Context, id NetworkID) error {
-	_, was, err := f.gone(ctx, id)
+	gone, err := f.c.gone(ctx, id)
 	if err != nil {
 		return err
 	}
 	f.c.mu.Lock()
 	own := f.c.state.removals[id][f.c.self]
 	f.c.mu.Unlock()
-	if !was && time.Since(own.At) < longestRemoval {
+	if gone.Generation == 0 && time.Since(own.At) < longestRemoval {
 		return nil
 	}
 	if err := f.c.say(ctx, []store.Op{store.Delete(store.RemovalKey(string(id), string(f.c.self)))}); err != nil {
