@@ -37,8 +37,9 @@ type Sandbox struct {
 
 	// renewed is when the rules were last given their time; guarded by Sandboxes.mu.
 	renewed time.Time
-	// failing is whether the last heartbeat failed, which is told once; it is of
-	// whoever has the turn.
+	// Of whoever has the turn: how many heartbeats there were, and whether the last
+	// one failed, which is told once.
+	beats   int
 	failing bool
 }
 

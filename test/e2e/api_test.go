@@ -93,8 +93,6 @@ type attachment struct {
 	EndpointID string
 	IPAddress  string
 	MacAddress string
-
-	GlobalIPv6Address string
 }
 
 // inhabitant is what the tests of recovery read of a container.

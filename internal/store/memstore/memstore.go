@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -167,6 +168,15 @@ func (s *Store) Revoke(ctx context.Context, id string) error {
 	}
 	s.leases.Drop(id)
 	return nil
+}
+
+// Wipe removes all pairs at once, as a store does that lost its disk. Leases stay.
+func (s *Store) Wipe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index++
+	s.changes.Record(s.index, slices.Collect(maps.Keys(s.pairs))...)
+	clear(s.pairs)
 }
 
 func clone(p store.Pair) store.Pair {
