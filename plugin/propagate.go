@@ -151,7 +151,7 @@ func (p *propagator) look(ctx context.Context) error {
 	}
 	todo := planNetworks(shared, local, have)
 	if !p.active {
-		todo.problems = nil
+		clear(todo.problems) // what is not to be made here lacks nowhere
 	}
 	var errs []error
 	for _, s := range todo.steps {

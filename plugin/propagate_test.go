@@ -1,249 +1,42 @@
 package plugin
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/engine"
 )
 
-// world is a cluster of hosts whose engines are maps.
-type world struct {
-	mu     sync.Mutex // guards all below
-	shared map[string]*sharedNetwork
-	makers map[string]int // numbers of the hosts that made them
-	hosts  []*worldHost
-	made   int
-}
-
-// worldHost is one host: what its engine has, and its propagator.
-type worldHost struct {
-	*propagator
-
-	w        *world
-	number   int
-	have     map[string]engine.Defined
-	local    map[driver.NetworkID]*localNetwork
-	away     error // what the engine answers, nil for what it should
-	asked    int
-	stop     context.CancelFunc
-	finished chan struct{}
-}
-
-var (
-	_ networkMaker = (*worldHost)(nil)
-	_ sharing      = worldSharing{}
-)
-
-func newWorld(t *testing.T, hosts int) *world {
-	t.Helper()
-	w := &world{shared: make(map[string]*sharedNetwork), makers: make(map[string]int)}
-	for i := range hosts {
-		h := &worldHost{w: w, number: i + 1, have: make(map[string]engine.Defined), local: make(map[driver.NetworkID]*localNetwork)}
-		h.propagator = newPropagator(discard(), h, worldSharing{h})
-		h.name, h.active = "ournet", true
-		w.hosts = append(w.hosts, h)
-		h.begin()
-		t.Cleanup(h.end)
-	}
-	return w
-}
-
-// begin starts the host's plugin; end stops it.
-func (h *worldHost) begin() {
-	ctx, cancel := context.WithCancel(context.Background())
-	h.stop, h.finished = cancel, make(chan struct{})
-	go func() {
-		defer close(h.finished)
-		_ = h.run(ctx) // it never fails
-	}()
-}
-
-func (h *worldHost) end() {
-	h.stop()
-	<-h.finished
-}
-
-// changed is the cluster's news to all hosts.
-func (w *world) changed() {
-	for _, h := range w.hosts {
-		h.tell()
-	}
-}
-
-func (h *worldHost) Runs(context.Context, string) (bool, error) { return true, nil }
-
-func (h *worldHost) Definitions(context.Context) (map[string]engine.Defined, error) {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	h.asked++
-	return maps.Clone(h.have), h.away
-}
-
-// CreateNetwork does what an engine and the verbs of its plugin do.
-func (h *worldHost) CreateNetwork(_ context.Context, d engine.Definition) (string, error) {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	for _, n := range h.have {
-		if n.Name == d.Name {
-			return "", fmt.Errorf("%w: %s", engine.ErrNameTaken, d.Name)
+// A host that makes nothing for others still tells them of its own, as soon as it can.
+func TestPropagate_ofAHostThatOnlyTells(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2)
+		h := w.hosts[0]
+		w.mu.Lock()
+		h.active, h.cut = false, errors.New("the cluster store is away")
+		w.mu.Unlock()
+		quiet()
+		h.user(t, "lab", "1")
+		quiet()
+		w.assert(t, "while the cluster is away", "lab/1", "")
+		if got := h.troubles()["c1"]; got != h.cut.Error() {
+			t.Errorf("trouble %q, want %q", got, h.cut)
 		}
-	}
-	h.w.made++
-	id := fmt.Sprintf("l%d", h.w.made)
-	h.have[id] = engine.Defined{ID: id, Definition: d}
-	if d.Driver == "ournet" {
-		h.join(id, d)
-	}
-	return id, nil
-}
-
-// join makes the network one of the cluster, or takes part in the one of its subnet,
-// which here stands among its options for the address manager.
-func (h *worldHost) join(id string, d engine.Definition) {
-	key := "c" + d.IPAM.Options["subnet"]
-	if _, ok := h.w.shared[key]; !ok {
-		h.w.shared[key], h.w.makers[key] = &sharedNetwork{id: key, created: time.Now()}, h.number
-	}
-	h.local[driver.NetworkID(id)] = &localNetwork{id: driver.NetworkID(id), shared: key}
-	h.w.changed()
-}
-
-func (h *worldHost) RemoveNetwork(_ context.Context, id string) error {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	l := h.local[driver.NetworkID(id)]
-	if l != nil && l.endpoints > 0 {
-		return engine.ErrAttached
-	}
-	delete(h.have, id)
-	delete(h.local, driver.NetworkID(id))
-	if l != nil {
-		h.w.shared[l.shared].removed = true
-		h.w.changed()
-	}
-	return nil
-}
-
-// worldSharing is what a host knows of the world's cluster.
-type worldSharing struct{ h *worldHost }
-
-func (s worldSharing) shared() []sharedNetwork {
-	s.h.w.mu.Lock()
-	defer s.h.w.mu.Unlock()
-	var all []sharedNetwork
-	for _, id := range slices.Sorted(maps.Keys(s.h.w.shared)) {
-		n := *s.h.w.shared[id]
-		n.ours = s.h.w.makers[id] == s.h.number
-		all = append(all, n)
-	}
-	return all
-}
-
-func (s worldSharing) local() []localNetwork {
-	s.h.w.mu.Lock()
-	defer s.h.w.mu.Unlock()
-	var all []localNetwork
-	for _, l := range s.h.local {
-		all = append(all, *l)
-	}
-	return all
-}
-
-func (s worldSharing) complete(_ context.Context, id string, _ driver.NetworkID, d engine.Definition) error {
-	s.h.w.mu.Lock()
-	defer s.h.w.mu.Unlock()
-	s.h.w.shared[id].definition, s.h.w.shared[id].complete = d, true
-	s.h.w.changed()
-	return nil
-}
-
-func (s worldSharing) known(...driver.NetworkID) {}
-
-// user makes a network as a person does: the engine tells of it afterwards.
-func (h *worldHost) user(t *testing.T, name, subnet string, labels ...string) string {
-	t.Helper()
-	d := engine.Definition{Name: name, Driver: "ournet", IPAM: engine.IPAM{Options: map[string]string{"subnet": subnet}}}
-	if subnet == "" {
-		d = engine.Definition{Name: name, Driver: "bridge"}
-	}
-	for _, l := range labels {
-		d.Labels = map[string]string{labelComposeProject: l}
-	}
-	id, err := h.CreateNetwork(t.Context(), d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.heard(engine.Event{Kind: engine.NetworkCreated, Network: id})
-	return id
-}
-
-// remove removes a network as a person does.
-func (h *worldHost) remove(t *testing.T, id string) {
-	t.Helper()
-	if err := h.RemoveNetwork(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	h.heard(engine.Event{Kind: engine.NetworkDestroyed, Network: id})
-}
-
-// find returns the engine's id of a network.
-func (h *worldHost) find(name string) string {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	for id, n := range h.have {
-		if n.Name == name {
-			return id
+		w.mu.Lock()
+		h.cut = nil
+		w.mu.Unlock()
+		time.Sleep(lookEvery) //nolint:forbidigo // in synctest's time
+		quiet()
+		w.assert(t, "once it is back", "lab/1")
+		if left := h.troubles(); len(left) > 0 {
+			t.Errorf("troubles %v are left", left)
 		}
-	}
-	return ""
-}
-
-// attach puts containers on a network, or takes them off.
-func (h *worldHost) attach(name string, containers int) {
-	id := h.find(name)
-	h.w.mu.Lock()
-	l := h.local[driver.NetworkID(id)]
-	l.endpoints += containers
-	h.w.shared[l.shared].endpoints += containers
-	h.w.mu.Unlock()
-	if containers < 0 {
-		h.heard(engine.Event{Kind: engine.Disconnected, Network: id})
-	}
-}
-
-// quiet waits until nobody has anything more to do at this time, give or take a burst.
-func quiet() {
-	time.Sleep(4 * lookGap) //nolint:forbidigo // in synctest's time
-	synctest.Wait()
-}
-
-// assert compares what the engines have: names by host, with their subnets.
-func (w *world) assert(t *testing.T, when string, want ...string) {
-	t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i, h := range w.hosts {
-		var names []string
-		for _, n := range h.have {
-			names = append(names, strings.TrimSuffix(n.Name+"/"+n.IPAM.Options["subnet"], "/"))
-		}
-		slices.Sort(names)
-		expected := want[min(i, len(want)-1)]
-		if got := strings.Join(names, " "); got != expected {
-			t.Errorf("%s: host %d has %q, want %q", when, h.number, got, expected)
-		}
-	}
+	})
 }
 
 func TestPropagate_networkIsMadeAndRemovedEverywhere(t *testing.T) {
