@@ -112,7 +112,7 @@ func (c *Cluster) abandon(ctx context.Context, tried map[NetworkID]bool) error {
 		} else {
 			// Others may have seen it.
 			c.mu.Lock()
-			next := c.ring.add(time.Now(), networkChange(id))
+			next := c.ring.add(networkChange(id))
 			c.mu.Unlock()
 			err = c.sayRing(ctx, next, []store.Op{begun}, []store.Op{store.Delete(store.MemberKey(string(id), string(c.self)))})
 		}
@@ -160,7 +160,7 @@ func (c *Cluster) sayJoined(ctx context.Context, n Network, m member) error {
 		return err
 	}
 	c.mu.Lock()
-	next := c.ring.add(time.Now(), networkChange(n.ID))
+	next := c.ring.add(networkChange(n.ID))
 	c.mu.Unlock()
 	return c.sayRing(ctx, next, []store.Op{
 		// The record is kept at once: a store that loses it gets it back from here.

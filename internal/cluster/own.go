@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ournet/ournet/internal/store"
 )
@@ -20,7 +19,7 @@ const sayAtOnce = atOnce/2 - 2
 // host's disk.
 func (c *Cluster) say(ctx context.Context, ops []store.Op, changes ...string) error {
 	c.mu.Lock()
-	next := c.ring.add(time.Now(), changes...)
+	next := c.ring.add(changes...)
 	c.mu.Unlock()
 	return c.sayRing(ctx, next, nil, ops)
 }
@@ -109,5 +108,5 @@ func (c *Cluster) restate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.sayRing(ctx, newEpoch().add(time.Now(), changedHost), nil, []store.Op{store.Set(store.HostKey(string(c.self)), host)})
+	return c.sayRing(ctx, newEpoch().add(changedHost), nil, []store.Op{store.Set(store.HostKey(string(c.self)), host)})
 }

@@ -5,16 +5,11 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 )
 
-// How many changes a host's key names. Every host reads the keys of all hosts at each
-// change, so few; but those of a burst that others may see at once are kept.
-const (
-	fewChanges  = 4
-	mostChanges = 32
-	burst       = 2 * time.Second
-)
+// fewChanges is how many changes a host's key names. Every host reads the keys of all
+// hosts at each change of one, so few: whoever misses more lists what that host has.
+const fewChanges = 4
 
 // idHint is how many digits of an id a change names. What they are read with is the
 // start of a key, so two ids that begin alike are both read.
@@ -33,8 +28,6 @@ type ring struct {
 	// Recent are the last of them: changedHost, the start of a network's id, or
 	// those of a network's and an endpoint's with a slash between.
 	Recent []string `json:"c,omitempty"`
-
-	made []time.Time // when each of Recent was made, at the end of Recent
 }
 
 func (r ring) check() error {
@@ -47,21 +40,14 @@ func (r ring) check() error {
 // newEpoch returns the ring of a host that says everything again.
 func newEpoch() ring { return ring{Epoch: strings.ToLower(rand.Text()[:8])} }
 
-// add returns the ring with more changes.
-func (r ring) add(now time.Time, changes ...string) ring {
-	next := ring{Epoch: r.Epoch, Count: r.Count, Recent: slices.Clone(r.Recent), made: slices.Clone(r.made)}
-	for _, change := range changes {
-		next.Count++
-		next.Recent = append(next.Recent, change)
-		next.made = append(next.made, now)
+// add returns the ring with more changes. Of more at once than it can name it names
+// none: whoever hears of them has missed some anyway.
+func (r ring) add(changes ...string) ring {
+	next := ring{Epoch: r.Epoch, Count: r.Count + uint64(len(changes))}
+	if len(changes) <= fewChanges {
+		next.Recent = slices.Concat(r.Recent, changes)
+		next.Recent = next.Recent[max(0, len(next.Recent)-fewChanges):]
 	}
-	keep := 0
-	for i := len(next.made) - 1; i >= 0 && now.Sub(next.made[i]) < burst; i-- {
-		keep++
-	}
-	keep = min(max(keep, fewChanges), mostChanges)
-	next.Recent = next.Recent[max(0, len(next.Recent)-keep):]
-	next.made = next.made[max(0, len(next.made)-keep):]
 	return next
 }
 
