@@ -68,6 +68,7 @@ const (
 	choreAudit
 	choreCollect
 	choreSuspects
+	chorePurge
 )
 
 // needsStore reports whether a chore can only be done when the store is there.
@@ -81,7 +82,9 @@ func newFeed(c *Cluster) *feed {
 		alive: make(map[HostID]bool), missing: make(map[HostID]time.Time), loose: make(map[NetworkID]bool),
 		doubts: make(map[NetworkID]bool), patience: c.opts.Removal + rand.N(c.opts.Removal/100+1), //nolint:gosec // it spreads load
 		grace: now.Add(c.opts.TTL),
-		due:   map[chore]time.Time{choreSweep: now.Add(sweepEvery)},
+		due: map[chore]time.Time{
+			choreSweep: now.Add(sweepEvery), chorePurge: now.Add(rand.N(purgeEvery)), //nolint:gosec // it spreads load
+		},
 	}
 }
 
@@ -185,6 +188,7 @@ func (f *feed) chores(ctx context.Context, now time.Time) error {
 	var errs []error
 	for what, do := range map[chore]func(context.Context) error{
 		choreOwn: f.checkOwn, choreAudit: f.settleDoubts, choreCollect: f.collect, choreSuspects: f.suspects,
+		chorePurge: f.purge,
 	} {
 		if f.c.in.isAway(listedChanges) || !f.ripe(what, now) {
 			continue
