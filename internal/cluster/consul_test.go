@@ -99,3 +99,56 @@ func TestCluster_overConsul(t *testing.T) {
 	}
 	a.until("one endpoint", sees(n.ID, 11))
 }
+
+// What hosts say while the leader of the cluster store dies, and before and after, all
+// know in the end.
+func TestCluster_overConsulWhoseLeaderDies(t *testing.T) {
+	t.Parallel()
+	servers := consultest.Start(t, 3, consultest.Options{})
+	prefix := "ournet/" + rand.Text()
+	var (
+		hosts []*host
+		n     cluster.Network
+		want  []int
+	)
+	for i := range 3 {
+		cfg := consul.Defaults()
+		cfg.Addresses, cfg.Prefix = servers.Addresses(), prefix
+		cfg.Attempt, cfg.Pulse = time.Second, 300*time.Millisecond // a dead server is noticed soon
+		s, err := consul.New(discard(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closeStore(t, s) })
+		h := newHost(t, i+1, s)
+		h.start()
+		defer h.stop()
+		n = h.join(spec(i+1, "10.1.0.0/24"))
+		hosts = append(hosts, h)
+	}
+	announce := func(round int) {
+		for _, h := range hosts {
+			number := 100*round + h.n
+			h.announce(endpoint(n.ID, number))
+			want = append(want, number)
+		}
+	}
+	announce(1)
+	hosts[2].until("what was said before", sees(n.ID, want...))
+	servers.Leader(t).Kill(t)
+	announce(2)
+	if err := hosts[0].Withdraw(t.Context(), n.ID, cluster.EndpointID(id(101))); err != nil {
+		t.Fatal(err)
+	}
+	want = slices.DeleteFunc(want, func(number int) bool { return number == 101 })
+	for _, h := range hosts {
+		h.until("what was said meanwhile", sees(n.ID, want...))
+	}
+	announce(3)
+	for _, h := range hosts {
+		h.until("what was said after", sees(n.ID, want...))
+		if members := h.View().Members(n.ID); len(members) != len(hosts) {
+			t.Errorf("host %d sees members %v", h.n, members)
+		}
+	}
+}
