@@ -2,30 +2,87 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
 	// spread is how many moments of an interval the heartbeats are spread over, so
 	// that those of a thousand sandboxes do not hold up everything else at once.
 	spread = 8
-	// lookEvery is after how many heartbeats it is seen whether the namespace is
-	// still there. Whoever removes a container tells; this finds what was not told.
-	lookEvery = 4
+	// lookGap is the least time between two looks at which namespaces are gone.
+	lookGap = 100 * time.Millisecond
 )
 
 // Run renews the rules of all open sandboxes until ctx ends, and closes those whose
 // namespace is gone: our sockets would else keep it alive. What someone took away is
 // made anew. When it ends, queries go to the engine's resolver after [Options.Timeout].
 func (s *Sandboxes) Run(ctx context.Context) error {
+	changes, err := openMounts(s.mounts)
+	if err != nil {
+		return fmt.Errorf("keep sandboxes: %w", err)
+	}
+	defer changes.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.watch(ctx, changes) })
+	g.Go(func() error {
+		s.beatAll(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// watch closes sandboxes as soon as their namespace is gone, until ctx ends. Whoever
+// removes a container tells us before; but an engine that comes back after a crash does
+// not, and starts its containers again at once. Until our sockets are closed, the kernel
+// keeps the interfaces of those that died, and their addresses answer.
+func (s *Sandboxes) watch(ctx context.Context, changes *mounts) error {
+	for {
+		for _, key := range s.keys() {
+			s.look(ctx, key)
+		}
+		if err := changes.wait(ctx); ctx.Err() != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		} else if err != nil {
+			return fmt.Errorf("keep sandboxes: %w", err)
+		}
+		gap := time.NewTimer(lookGap) // mounts come in swarms
+		select {
+		case <-ctx.Done():
+		case <-gap.C:
+		}
+		gap.Stop()
+	}
+}
+
+// look closes a sandbox if its namespace is gone.
+func (s *Sandboxes) look(ctx context.Context, key string) {
+	done, err := s.turns.Take(ctx, key)
+	if err != nil {
+		return // ctx has ended
+	}
+	defer done()
+	b := s.get(key)
+	if b == nil {
+		return // removed meanwhile
+	}
+	if id, err := identify(s.fs.Path(key)); err != nil || id != b.ns.id {
+		s.log.WithField("sandbox", key).Debug("sandbox is gone")
+		s.forget(key, b)
+	}
+}
+
+func (s *Sandboxes) beatAll(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Interval / spread)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-tick.C:
 			s.beat(ctx, s.due(now))
 		}
@@ -66,13 +123,6 @@ func (s *Sandboxes) beatOne(ctx context.Context, key string) {
 		return // removed meanwhile
 	}
 	log := s.log.WithField("sandbox", key)
-	if b.beats++; b.beats%lookEvery == 0 {
-		if id, err := identify(s.fs.Path(key)); err != nil || id != b.ns.id {
-			log.Debug("sandbox is gone")
-			s.forget(key, b)
-			return
-		}
-	}
 	err = s.renew(key, b)
 	if err != nil && !b.failing {
 		log.WithError(err).Error("names of a container cannot be kept")

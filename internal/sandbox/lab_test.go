@@ -49,6 +49,7 @@ func (h *host) sandboxes(opts Options) *Sandboxes {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	s := New(log, hostfs.New(h.root), opts)
+	s.mounts = "/proc/self/mountinfo"
 	h.t.Cleanup(func() {
 		for key, b := range s.open {
 			s.forget(key, b)

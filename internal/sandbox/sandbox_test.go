@@ -197,16 +197,28 @@ func TestRun_queriesGoToTheEngineWhenItStops(t *testing.T) {
 	}
 }
 
+// No heartbeat is due while this runs: it is the end of the mount that tells.
 func TestRun_aSandboxThatIsGoneIsClosed(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)
 	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+	stays := h.start("b").ensure(s)
 	b := c.ensure(s)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
 	c.gone()
-	for range lookEvery {
-		s.beat(t.Context(), s.keys())
+	select {
+	case <-b.Gone():
+	case <-time.After(patience):
+		t.Error("its sockets stay, and with them its namespace")
+	case <-stays.Gone():
+		t.Error("another one is closed")
 	}
-	<-b.Gone()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v", err)
+	}
 	if s.get(c.key) != nil {
 		t.Error("it is still known")
 	}

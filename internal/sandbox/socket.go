@@ -37,9 +37,8 @@ type Sandbox struct {
 
 	// renewed is when the rules were last given their time; guarded by Sandboxes.mu.
 	renewed time.Time
-	// Of whoever has the turn: how many heartbeats there were, and whether the last
-	// one failed, which is told once.
-	beats   int
+	// failing is whether the last heartbeat failed, which is told once; it is of
+	// whoever has the turn.
 	failing bool
 }
 

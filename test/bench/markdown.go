@@ -99,7 +99,7 @@ func (e engineResults) writeThroughput(b *strings.Builder) {
 		return
 	}
 	r := stats.Compare(y, x)
-	fmt.Fprintf(b, "\n### TCP between two containers\n\n%d streams of %s s on each: %s %.1f Gbit/s (%.1f to %.1f), %s %.1f (%.1f to %.1f); "+
+	fmt.Fprintf(b, "\n### TCP between two containers\n\n%d streams of %d s on each: %s %.1f Gbit/s (%.1f to %.1f), %s %.1f (%.1f to %.1f); "+
 		"ratio of the medians **%.2f** (%.2f to %.2f); above 1 is faster.\n", len(x), streamSeconds,
 		base, stats.Median(x), slices.Min(x), slices.Max(x), ours, stats.Median(y), slices.Min(y), slices.Max(y), r.Ratio, r.Low, r.High)
 	if z := e.Throughput.Values[unchecked().name]; len(z) > 0 {

@@ -2,18 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 
+	"github.com/ournet/ournet/test/bench/iperf"
 	"github.com/ournet/ournet/test/lab"
 )
 
 // streamSeconds is how long each stream lasts.
-const streamSeconds = "2"
+const streamSeconds = 2
 
 // throughput is TCP from one container to another, in Gbit/s, by variant.
 type throughput struct {
@@ -53,7 +52,7 @@ func measureThroughput(ctx context.Context, b *bed, rounds int) (t throughput, e
 			if err != nil {
 				return t, err
 			}
-			t.Values[v.name] = append(t.Values[v.name], got.gbit)
+			t.Values[v.name] = append(t.Values[v.name], got.Gbit)
 		}
 	}
 	return t, nil
@@ -69,82 +68,26 @@ func (b *bed) inside(ctx context.Context, container string, argv ...string) ([]s
 }
 
 func (b *bed) serve(ctx context.Context, container string) (stop func() error, err error) {
-	argv, err := b.inside(ctx, container, "iperf3", "--server")
-	if err != nil {
-		return nil, err
-	}
-	server, err := b.host.Start(ctx, argv...)
-	if err != nil {
-		return nil, err
-	}
-	return func() error {
-		// It tells of the signal that it is asked to end with as of an error.
-		if out, err := server.Stop(); err != nil && !strings.Contains(out, "terminated") {
-			return err
+	return iperf.Serve(func(argv ...string) (*lab.Running, error) {
+		argv, err := b.inside(ctx, container, argv...)
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	}, nil
-}
-
-// streamed is what became of a stream.
-type streamed struct {
-	// gbit is what the receiver got, in Gbit/s.
-	gbit float64
-	// cpu is what both ends used of the processor for it, with the kernel's part: the
-	// seconds for each Gbit. Whatever else the machine does changes it less.
-	cpu float64
+		return b.host.Start(ctx, argv...)
+	})
 }
 
 // stream sends one stream from container to container of a network.
-func (b *bed) stream(ctx context.Context, v variant) (streamed, error) {
+func (b *bed) stream(ctx context.Context, v variant) (iperf.Stream, error) {
 	to, err := b.address(ctx, v.network+"-to", v.network)
 	if err != nil {
-		return streamed{}, err
+		return iperf.Stream{}, err
 	}
-	return stream(ctx, v.network, to, func(argv ...string) (string, error) {
+	return iperf.Send(ctx, v.network, to, streamSeconds, func(argv ...string) (string, error) {
 		argv, err := b.inside(ctx, v.network+"-from", argv...)
 		if err != nil {
 			return "", err
 		}
 		return b.host.Exec(ctx, argv...)
 	})
-}
-
-// iperfReport is what iperf3 says with --json, as far as it matters here.
-type iperfReport struct {
-	Error string
-	End   struct {
-		Received struct {
-			BitsPerSecond float64 `json:"bits_per_second"`
-		} `json:"sum_received"`
-		CPU struct { // in percent
-			Sender   float64 `json:"host_total"`
-			Receiver float64 `json:"remote_total"`
-		} `json:"cpu_utilization_percent"`
-	}
-}
-
-// stream sends to an address from where run runs programs.
-func stream(ctx context.Context, what, to string, run func(argv ...string) (string, error)) (streamed, error) {
-	var report iperfReport
-	err := lab.Poll(ctx, "a stream on "+what, func() error {
-		out, err := run("iperf3", "--client", to, "--time", streamSeconds, "--json")
-		if err != nil {
-			return err
-		}
-		report = iperfReport{} // without what the time before left there
-		if err := json.Unmarshal([]byte(out), &report); err != nil {
-			return fmt.Errorf("read iperf3's report: %w", err)
-		}
-		if report.Error != "" { // the server may not listen yet
-			return errors.New(report.Error)
-		}
-		return nil
-	})
-	if err != nil {
-		return streamed{}, err
-	}
-	got := streamed{gbit: report.End.Received.BitsPerSecond / 1e9}
-	got.cpu = (report.End.CPU.Sender + report.End.CPU.Receiver) / 100 / got.gbit
-	return got, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/link"
+	"github.com/ournet/ournet/test/bench/iperf"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -217,28 +218,25 @@ func measureTunnel(ctx context.Context, rounds int, filtered bool) (r tunnelResu
 		if err := p.filter(filtered); err != nil {
 			return r, err
 		}
-		server, err := lab.StartInNamespace(ctx, p.containers[1].path(), "iperf3", "--server")
+		stop, err := iperf.Serve(func(argv ...string) (*lab.Running, error) {
+			return lab.StartInNamespace(ctx, p.containers[1].path(), argv...)
+		})
 		if err != nil {
 			return r, err
 		}
-		defer func() {
-			// It tells of the signal that it is asked to end with as of an error.
-			if out, serr := server.Stop(); serr != nil && !strings.Contains(out, "terminated") {
-				err = errors.Join(err, serr)
-			}
-		}()
+		defer func() { err = errors.Join(err, stop()) }()
 		pairs = append(pairs, p)
 	}
 	dice := rand.New(rand.NewPCG(7, 8))
 	for range rounds {
 		for _, i := range dice.Perm(len(pairs)) {
-			got, err := stream(ctx, "a tunnel", tunnelContainer(1).String(), func(argv ...string) (string, error) {
+			got, err := iperf.Send(ctx, "a tunnel", tunnelContainer(1).String(), streamSeconds, func(argv ...string) (string, error) {
 				return lab.InNamespace(ctx, pairs[i].containers[0].path(), argv...)
 			})
 			if err != nil {
 				return r, err
 			}
-			sides[i].Gbit, sides[i].CPU = append(sides[i].Gbit, got.gbit), append(sides[i].CPU, got.cpu)
+			sides[i].Gbit, sides[i].CPU = append(sides[i].Gbit, got.Gbit), append(sides[i].CPU, got.CPU)
 		}
 	}
 	return r, nil
@@ -260,7 +258,7 @@ func (t tunnels) markdown(b *strings.Builder) {
 	if len(t) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## A tunnel between two hosts\n\nTCP from a container of one host to one of another, %d streams of %s s on each, in namespaces without an engine: "+
+	fmt.Fprintf(b, "\n## A tunnel between two hosts\n\nTCP from a container of one host to one of another, %d streams of %d s on each, in namespaces without an engine: "+
 		"medians, and the ratio of the overlay driver's to those of a bridge and a VXLAN device made by hand, with its 95 %% confidence interval. "+
 		"Of Gbit/s more is better, of CPU less.\n\n| br_netfilter | | driver | by hand | ratio |\n|---|---|---|---|---|\n", len(t[0].Driver.Gbit), streamSeconds)
 	for _, r := range t {

@@ -93,6 +93,8 @@ type attachment struct {
 	EndpointID string
 	IPAddress  string
 	MacAddress string
+
+	GlobalIPv6Address string
 }
 
 // inhabitant is what the tests of recovery read of a container.

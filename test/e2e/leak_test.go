@@ -177,8 +177,8 @@ func recordLines(key string, value []byte) ([]string, error) {
 		Kind     string    `json:"kind"`
 		Released time.Time `json:"released"`
 	}
-	if key == "v1/local/ula" || key == "v1/local/enginebridges" {
-		return nil, nil // this host's for good
+	if key == "v1/local/ula" || key == "v1/local/enginebridges" || strings.HasPrefix(key, "v1/local/cluster/") {
+		return nil, nil // this host's for good, and what it knows of its cluster
 	}
 	if err := json.Unmarshal(value, &r); err != nil {
 		return nil, err

@@ -70,3 +70,11 @@ func (m hand) make(ctx context.Context, b *bed) error {
 	}
 	return nil
 }
+
+// filtered reports whether a host's packet filter sees what goes from port to port of a
+// bridge.
+func (b *bed) filtered(ctx context.Context) (bool, error) {
+	// Without br_netfilter there is no such file.
+	out, err := b.lab.Host(1).Exec(ctx, "sh", "-c", "cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || echo 0")
+	return out == "1", err
+}

@@ -86,6 +86,9 @@ func bench(ctx context.Context, set settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.remove(ctx)) }()
+	if r.Filtered, err = b.filtered(ctx); err != nil {
+		return err
+	}
 	progress("%d streams of %d s on each network", set.streams, set.seconds)
 	if r.Throughput, err = b.measureThroughput(ctx, set.streams, set.seconds); err != nil {
 		return err

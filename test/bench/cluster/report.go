@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/ournet/ournet/test/bench/stats"
@@ -18,10 +17,13 @@ type results struct {
 	Engine    string        `json:"engine"`
 	Hosts     int           `json:"hosts"`
 	Seconds   int           `json:"seconds_of_a_stream"`
-	// Throughput is in Gbit/s, all else in milliseconds.
-	Throughput throughput     `json:"throughput"`
-	Attach     *stats.Samples `json:"attach"`
-	Arrival    *stats.Samples `json:"arrival"`
+	// Filtered says whether br_netfilter sends what hosts bridge through their packet
+	// filter.
+	Filtered   bool       `json:"br_netfilter"`
+	Throughput throughput `json:"throughput"`
+	// Attach and Arrival are in milliseconds.
+	Attach  *stats.Samples `json:"attach"`
+	Arrival *stats.Samples `json:"arrival"`
 }
 
 // markdown returns the results as a page for people.
@@ -30,6 +32,7 @@ func (r results) markdown() string {
 	fmt.Fprintf(&b, "# Measured: networks of several hosts beside Swarm's and one made by hand\n\n")
 	fmt.Fprintf(&b, "Written by `make bench`; [bench.md](bench.md) says how to read it.\n\n")
 	fmt.Fprintf(&b, "%s, at the end %s. Engine %s on each of %d hosts.\n", r.Machine, r.LoadAtEnd, r.Engine, r.Hosts)
+	fmt.Fprintf(&b, "br_netfilter is %s.\n", map[bool]string{false: "off", true: "on"}[r.Filtered])
 	r.writeThroughput(&b)
 	if len(r.Attach.Steps) > 0 {
 		fmt.Fprintf(&b, "\n## Start and end of a container\n\nMilliseconds: median / p90 / p99. A ratio is that of the medians to Swarm's, "+
@@ -45,19 +48,23 @@ func (r results) markdown() string {
 }
 
 func (r results) writeThroughput(b *strings.Builder) {
-	ours := r.Throughput[ournet().name]
-	if len(ours) == 0 {
+	us := ournet().name
+	if len(r.Throughput.Gbit[us]) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## TCP between containers of two hosts\n\n%d streams of %d s on each network, in turns; Gbit/s, and the ratio of ournet's "+
-		"median to the other's, with its 95 %% confidence interval; above 1 is faster.\n\n", len(ours), r.Seconds)
-	fmt.Fprintf(b, "| network | median | from | to | ournet to it |\n|---|---|---|---|---|\n")
-	for _, name := range []string{ournet().name, swarm().name, hands()[0].name, hands()[1].name} {
-		values, ratio := r.Throughput[name], ""
-		if name != ournet().name {
-			ratio = show(stats.Compare(ours, values))
+	fmt.Fprintf(b, "\n## TCP between containers of two hosts\n\n%d streams of %d s on each network, in turns: medians, and the ratio of ournet's "+
+		"to the other's, with its 95 %% confidence interval. Of Gbit/s more is better, of CPU less.\n\n", len(r.Throughput.Gbit[us]), r.Seconds)
+	fmt.Fprintf(b, "| network | Gbit/s | ournet to it | CPU ms per Gbit | ournet to it |\n|---|---|---|---|---|\n")
+	for _, name := range []string{us, swarm().name, hands()[0].name, hands()[1].name} {
+		fmt.Fprintf(b, "| %s |", name)
+		for _, of := range []map[string][]float64{r.Throughput.Gbit, r.Throughput.CPU} {
+			ratio := ""
+			if name != us {
+				ratio = show(stats.Compare(of[us], of[name]))
+			}
+			fmt.Fprintf(b, " %.2f | %s |", stats.Median(of[name]), ratio)
 		}
-		fmt.Fprintf(b, "| %s | %.2f | %.2f | %.2f | %s |\n", name, stats.Median(values), slices.Min(values), slices.Max(values), ratio)
+		fmt.Fprintln(b)
 	}
 }
 

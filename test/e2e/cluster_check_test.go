@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/ournet/ournet/test/lab"
+)
+
+// facts are lines about a cluster, by where they hold: a host, or the store.
+type facts map[string][]string
+
+// inStore is the place of facts that Consul holds.
+const inStore = "store"
+
+func (f facts) add(place, format string, args ...any) {
+	f[place] = append(f[place], fmt.Sprintf(format, args...))
+}
+
+func (f facts) sort() {
+	for place := range f {
+		slices.Sort(f[place])
+	}
+}
+
+// quiet is how long the plugins may work on after the last thing that happened. The
+// test prints how long it took; on an idle machine that is less than 2 s.
+const quiet = 30 * time.Second
+
+// assertConsistent asserts that what is on every host and in Consul is what the living
+// containers say: their addresses, forwarding entries, neighbours, tunnels, sources
+// that are let in, records, and the names that each of them can resolve. Two containers
+// with the same address are an error whenever they are seen.
+func (c *cluster) assertConsistent(when string) {
+	c.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), quiet)
+	defer cancel()
+	begin := time.Now()
+	var diff string
+	var residents []resident
+	err := lab.Poll(ctx, "the cluster to be consistent", func() error {
+		var err error
+		if residents, err = c.residents(); err != nil {
+			return err
+		}
+		if twice := duplicates(residents); len(twice) > 0 {
+			c.Errorf("%s: %s", when, strings.Join(twice, "; "))
+		}
+		networks, err := c.sharedNetworks()
+		if err != nil {
+			return err
+		}
+		want, err := c.wanted(networks, residents)
+		if err != nil {
+			return err
+		}
+		have, err := c.found(networks, residents)
+		if err != nil {
+			return err
+		}
+		if diff = gocmp.Diff(want, have); diff != "" {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	if err != nil {
+		c.Errorf("%s: %v\nwhat hosts and store have (-wanted +found):\n%s", when, err, diff)
+		return
+	}
+	c.Logf("%s: consistent after %.2f s, %d containers", when, time.Since(begin).Seconds(), len(residents))
+}
+
+// duplicates tells of addresses that two living containers of a network have.
+func duplicates(residents []resident) []string {
+	owners := map[string]string{}
+	var twice []string
+	for _, r := range residents {
+		for _, addr := range r.addresses() {
+			key := r.network.cluster + " " + addr
+			if other := owners[key]; other != "" {
+				twice = append(twice, fmt.Sprintf("%s and %s both have %s on network %s", other, r.name(), addr, r.network.name))
+			}
+			owners[key] = r.name()
+		}
+	}
+	return twice
+}
+
+// The forms of what the product makes, in one place.
+
+func bridgeName(engineID string) string { return "on-" + engineID[:12] }
+
+func tunnelName(vni uint32) string { return fmt.Sprintf("onx%06x", vni) }
+
+func tunnelLine(device string, vni uint32, bridge, local string) string {
+	return fmt.Sprintf("tunnel %s: vni %d port %s from %s", device, vni, bridge, local)
+}
+
+func forwardLine(device, mac, to string) string {
+	return fmt.Sprintf("forward %s: %s to %s", device, mac, to)
+}
+
+func neighbourLine(bridge, addr, mac string) string {
+	return fmt.Sprintf("neighbour on %s: %s is %s", bridge, addr, mac)
+}
+
+func sourceLine(addr string) string { return "packets between hosts from " + addr }
+
+func interfaceLine(container, network, mac string, addrs []string) string {
+	return fmt.Sprintf("interface of %s on %s: %s %s", container, network, mac, strings.Join(slices.Sorted(slices.Values(addrs)), " "))
+}
+
+func nameLine(asker, name string, addrs []string) string {
+	return fmt.Sprintf("%s resolves %s: %s", asker, name, strings.Join(slices.Sorted(slices.Values(addrs)), " "))
+}
+
+func recordLine(network, host, endpoint, mac string, addrs []string) string {
+	return fmt.Sprintf("endpoint %s of %s on %s: %s %s", endpoint[:12], network, host, mac, strings.Join(slices.Sorted(slices.Values(addrs)), " "))
+}
+
+func memberLine(network, host string) string { return fmt.Sprintf("member %s of %s", host, network) }
+
+// floodMAC is the address of frames for everybody, and of those to who is not known.
+const floodMAC = "00:00:00:00:00:00"
+
+// wanted is what the living containers say.
+func (c *cluster) wanted(networks map[string]sharedNetwork, residents []resident) (facts, error) {
+	want := facts{}
+	members := map[string][]*host{} // by the cluster's id
+	local := map[string]string{}    // the engine's id, by host and cluster's id
+	for _, h := range c.hosts {
+		here, err := h.ournetNetworks()
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range here {
+			shared, ok := sharedOf(networks, n)
+			if !ok {
+				continue // of this host alone
+			}
+			members[shared.cluster] = append(members[shared.cluster], h)
+			local[h.Host.Name+shared.cluster] = n.ID
+		}
+	}
+	for _, n := range networks {
+		want.add(inStore, "network %s: vni %d", n.name, n.vni)
+		for _, h := range members[n.cluster] {
+			want.add(inStore, "%s", memberLine(n.name, h.Host.Name))
+			c.wantNetwork(want, n, h, local[h.Host.Name+n.cluster], members[n.cluster], residents)
+		}
+	}
+	for _, r := range residents {
+		want.add(inStore, "%s", recordLine(r.network.name, r.host.Host.Name, r.endpoint, r.mac, r.addresses()))
+		want.add(r.host.Host.Name, "%s", interfaceLine(r.container, r.network.name, r.mac, r.addresses()))
+		for name, addrs := range namesOf(r.network.cluster, residents) {
+			want.add(r.host.Host.Name, "%s", nameLine(r.container, name+"."+r.network.name, addrs))
+		}
+	}
+	for _, h := range c.hosts {
+		for _, other := range c.hosts { // itself, too
+			want.add(h.Host.Name, "%s", sourceLine(c.vtep(other)))
+		}
+	}
+	want.sort()
+	return want, nil
+}
+
+// wantNetwork adds what a network needs on one host.
+func (c *cluster) wantNetwork(want facts, n sharedNetwork, on *host, engineID string, members []*host, residents []resident) {
+	place, device, bridge := on.Host.Name, tunnelName(n.vni), bridgeName(engineID)
+	want.add(place, "%s", tunnelLine(device, n.vni, bridge, c.vtep(on)))
+	for _, other := range members {
+		if other != on {
+			want.add(place, "%s", forwardLine(device, floodMAC, c.vtep(other)))
+		}
+	}
+	for _, r := range residents {
+		if r.network.cluster != n.cluster {
+			continue
+		}
+		if r.host != on {
+			want.add(place, "%s", forwardLine(device, r.mac, c.vtep(r.host)))
+		}
+		for _, addr := range r.addresses() {
+			want.add(place, "%s", neighbourLine(bridge, addr, r.mac))
+		}
+	}
+}
+
+// namesOf returns the containers' names on a network with the addresses of each.
+func namesOf(network string, residents []resident) map[string][]string {
+	names := map[string][]string{}
+	for _, r := range residents {
+		if r.network.cluster == network {
+			names[r.container] = append(names[r.container], r.addresses()...)
+		}
+	}
+	return names
+}
+
+// sharedOf returns the cluster's network that an engine's is.
+func sharedOf(networks map[string]sharedNetwork, n network) (sharedNetwork, bool) {
+	for _, id := range slices.Sorted(maps.Keys(networks)) {
+		if networks[id].name == n.Name && n.Options["type"] == "overlay" {
+			return networks[id], true
+		}
+	}
+	return sharedNetwork{}, false
+}
