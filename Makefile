@@ -145,9 +145,10 @@ e2e: packages engines registry consul compose plugin ## end-to-end tests on both
 	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
 
 .PHONY: bench
-bench: packages engines plugin consul ## measure ournet beside the built-in bridge and Swarm, into build/bench and docs/bench-results*.md
+bench: packages-bench engines plugin consul coredns ## measure ournet beside the built-in bridge and Swarm, into build/bench and docs/bench-results*.md
 	@go run $(AS_ROOT) ./test/bench -page docs/bench-results.md
 	@go run $(AS_ROOT) ./test/bench/cluster -page docs/bench-results-cluster.md
+	@go run $(AS_ROOT) ./test/bench/names -page docs/bench-results-names.md
 	@go run $(AS_ROOT) ./test/bench/addresses
 
 .PHONY: fmt
@@ -167,13 +168,18 @@ packages:
 	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2 \
 		nftables conntrack iperf3 bind9-dnsutils gcc libc6-dev libseccomp-dev pkg-config
 
-.PHONY: engines engine-20.10 engine-29 registry consul compose tools
+.PHONY: packages-bench
+packages-bench: packages
+	@tools/packages.sh dnsperf
+
+.PHONY: engines engine-20.10 engine-29 registry consul compose coredns tools
 engines: engine-20.10 engine-29
 engine-20.10: $(STAMPS)/engine-20.10
 engine-29: $(addprefix $(STAMPS)/,containerd runc engine cli docker-init)
 registry: $(STAMPS)/registry
 consul: $(STAMPS)/consul
 compose: $(STAMPS)/compose
+coredns: $(STAMPS)/coredns
 tools: $(STAMPS)/lint
 
 $(STAMPS)/engine-20.10: tools/engine-20.10.sh tools/debs.sh
@@ -208,6 +214,12 @@ $(STAMPS)/compose: tools/compose/go.mod tools/compose/go.sum | packages
 	@tools/step.sh "build Docker Compose from source" env CGO_ENABLED=0 go build -C tools/compose -trimpath \
 		-ldflags '-s -w -X github.com/docker/compose/v5/internal.Version=$(shell sed -nE 's,.*docker/compose/v5 ([^ ]*).*,\1,p' tools/compose/go.mod)' \
 		-o $(CACHE)/bin/docker-compose tool
+	@touch $@
+
+# It has a main of its own, with the few plugins that it is measured with.
+$(STAMPS)/coredns: tools/coredns/go.mod tools/coredns/go.sum tools/coredns/main.go | packages
+	@mkdir -p $(CACHE)/bin $(@D)
+	@tools/step.sh "build CoreDNS from source" env CGO_ENABLED=0 go build -C tools/coredns -trimpath -ldflags '-s -w' -o $(CACHE)/bin/coredns .
 	@touch $@
 
 .PHONY: clean

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
-	"time"
 
+	"github.com/ournet/ournet/test/bench/arrival"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -18,8 +16,6 @@ const (
 	// arrivalHost is where containers are started that the others wait for: a worker of
 	// Swarm's, so that among the others are its manager and another worker.
 	arrivalHost = 2
-	// arrivalPort is where they answer.
-	arrivalPort = "7000"
 	// firstArrival is the last number of the first one's address. Each has an address of
 	// its own until they are used up, so that nobody remembers the one before.
 	firstArrival, lastArrival = 100, 250
@@ -55,60 +51,51 @@ func (b *bed) measureArrivals(ctx context.Context, rounds int) (*stats.Samples, 
 				continue
 			}
 			for _, a := range all {
-				found.Add(reached, on[i].name, time.Duration(a.ReachedUS)*time.Microsecond)
-				found.Add(resolved, on[i].name, time.Duration(a.ResolvedUS)*time.Microsecond)
+				found.Add(reached, on[i].name, a.Reached)
+				found.Add(resolved, on[i].name, a.Resolved)
 			}
 		}
 	}
 	return found, nil
 }
 
-// arrival is what one waiting host saw, counted from the container's first instruction.
-type arrival struct {
-	ReachedUS  int64 `json:"reached_us"`
-	ResolvedUS int64 `json:"resolved_us"`
-}
-
 // arrive starts one container and returns what the other hosts saw of it.
-func (b *bed) arrive(ctx context.Context, probe string, v variant, round int) (all []arrival, err error) {
+func (b *bed) arrive(ctx context.Context, probe string, v variant, round int) (all []arrival.Seen, err error) {
 	name := "bench-arrival-" + strconv.Itoa(round)
 	address := v.address + strconv.Itoa(firstArrival+round%(lastArrival-firstArrival))
-	var waiting []*lab.Running
+	var waiting []arrival.Wait
 	for i, h := range b.lab.Hosts {
 		if i == arrivalHost-1 {
 			continue
 		}
-		argv, err := inside(ctx, h, v.resident(), probe, "await", address+":"+arrivalPort, name)
-		if err != nil {
-			return nil, err
-		}
-		w, err := h.Start(ctx, argv...)
+		w, err := arrival.Begin(ctx, func(argv ...string) (*lab.Running, error) {
+			argv, err := inside(ctx, h, v.resident(), argv...)
+			if err != nil {
+				return nil, err
+			}
+			return h.Start(ctx, argv...)
+		}, probe, address, name)
 		if err != nil {
 			return nil, err
 		}
 		waiting = append(waiting, w)
-		if err := waitFor(ctx, w, "waiting"); err != nil {
-			return nil, err
-		}
 	}
 	h := b.lab.Host(arrivalHost)
 	defer func() {
 		_, removed := h.Docker(context.WithoutCancel(ctx), "rm", "-f", name)
 		err = errors.Join(err, removed)
 	}()
-	_, err = h.Docker(ctx, "run", "-d", "--name", name, "--network", v.network, "--ip", address,
-		lab.BusyboxImage, "probe", "arrive", ":"+arrivalPort)
+	_, err = h.Docker(ctx, append([]string{
+		"run", "-d", "--name", name, "--network", v.network, "--ip", address,
+		lab.BusyboxImage,
+	}, arrival.Command()...)...)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range waiting {
-		out, err := w.Wait()
+		a, err := w.End()
 		if err != nil {
 			return nil, err
-		}
-		var a arrival
-		if err := json.Unmarshal([]byte(strings.TrimPrefix(out, "waiting\n")), &a); err != nil {
-			return nil, fmt.Errorf("read %q: %w", out, err)
 		}
 		all = append(all, a)
 	}

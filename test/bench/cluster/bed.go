@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ournet/ournet/test/bench/arrival"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -91,7 +92,7 @@ func (b *bed) furnish(ctx context.Context, plugin string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.serveNames(ctx); err != nil {
+	if err := arrival.ServeNames(ctx, b.lab); err != nil {
 		return err
 	}
 	for _, h := range b.lab.Hosts {
@@ -120,19 +121,6 @@ func (b *bed) furnish(ctx context.Context, plugin string) error {
 		return err
 	}
 	return b.makeNetworks(ctx)
-}
-
-// serveNames answers outside what no engine knows: that it does not exist.
-func (b *bed) serveNames(ctx context.Context) error {
-	probe, err := b.lab.Probe(ctx)
-	if err != nil {
-		return err
-	}
-	server, err := b.lab.Outside.Start(ctx, probe, "serve", "-dns", ":53", "-name", "outside.example")
-	if err != nil {
-		return err
-	}
-	return waitFor(ctx, server, "ready")
 }
 
 // formSwarm makes the first host a manager and the others its workers.
@@ -177,16 +165,6 @@ func (b *bed) makeNetworks(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// waitFor waits until a command has printed that.
-func waitFor(ctx context.Context, r *lab.Running, line string) error {
-	return lab.Poll(ctx, fmt.Sprintf("%q", line), func() error {
-		if out := r.Output(); !strings.Contains(out, line) {
-			return fmt.Errorf("it printed %q", out)
-		}
-		return nil
-	})
 }
 
 // inside returns a command that runs in the network namespace of a host's container.

@@ -5,80 +5,147 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/ournet/ournet/test/bench/stats"
+	"github.com/ournet/ournet/test/lab"
 )
 
 // sample is one measurement.
 type sample struct {
-	qps float64
-	// cpu is what the server took for a query, in microseconds. On a machine that
-	// does other things beside, it says more than the queries a second.
+	rate float64 // queries answered in a second, when dnsperf sends as fast as it can
+	// cpu is what the server took for one of them, in microseconds, with what the kernel
+	// did on its behalf.
 	cpu float64
+	// p50 and p99 of the time to an answer, in microseconds, at half of that rate.
+	p50, p99 float64
 }
 
-// ask starts a server, asks it as fast as it answers, and ends it.
-func ask(ctx context.Context, o options, server string) (sample, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	cmd := self(ctx, "-role", server)
-	cmd.Stdout = nil
-	ready, err := cmd.StdoutPipe()
-	if err != nil {
-		cancel()
-		return sample{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		cancel()
-		return sample{}, err
-	}
-	_, err = ready.Read(make([]byte, 1))
-	var count, qps float64
-	if err == nil {
-		count, qps, err = dnsperf(ctx, o)
-	}
-	cancel()
-	_ = cmd.Wait() // it was told to end
-	if err != nil {
-		return sample{}, err
-	}
-	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return sample{qps: qps, cpu: float64(used.Microseconds()) / count}, nil
-}
-
-// dnsperf returns how many queries were answered, in all and in a second.
-func dnsperf(ctx context.Context, o options) (count, qps float64, err error) {
-	queries, err := os.CreateTemp("", "queries")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { _ = os.Remove(queries.Name()) }() // in the temporary folder
+// measureQueries asks each server in turn, each round beginning with another.
+func (b *bed) measureQueries(ctx context.Context, set settings, r *results) error {
+	r.Queries = make(map[string][]float64)
+	r.CPU, r.P50, r.P99 = make(map[string][]float64), make(map[string][]float64), make(map[string][]float64)
+	file := b.host.Dir() + "/queries"
 	var list strings.Builder
-	for i := range hosts {
-		fmt.Fprintf(&list, "%s A\n", hostName(i))
+	for i := range names {
+		fmt.Fprintf(&list, "%s A\n", nameOf(i))
 	}
-	_, err = queries.WriteString(list.String())
-	if err := errors.Join(err, queries.Close()); err != nil {
-		return 0, 0, err
+	if err := os.WriteFile(file, []byte(list.String()), 0o644); err != nil {
+		return fmt.Errorf("write the queries: %w", err)
 	}
-	out, err := exec.CommandContext(ctx, o.dnsperf, "-s", "127.0.0.11", "-d", queries.Name(),
-		"-c", strconv.Itoa(o.clients), "-l", strconv.FormatFloat(o.length.Seconds(), 'f', -1, 64)).CombinedOutput()
+	for round := range set.rounds {
+		for i := range b.servers {
+			s := b.servers[(i+round)%len(b.servers)]
+			got, err := s.measure(ctx, set, file)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			progress("round %d: %s: %.0f queries/s, %.2f µs of CPU each; p99 %.0f µs", round+1, s.name, got.rate, got.cpu, got.p99)
+			r.Queries[s.name] = append(r.Queries[s.name], got.rate)
+			r.CPU[s.name] = append(r.CPU[s.name], got.cpu)
+			r.P50[s.name] = append(r.P50[s.name], got.p50)
+			r.P99[s.name] = append(r.P99[s.name], got.p99)
+		}
+	}
+	return nil
+}
+
+func (s server) measure(ctx context.Context, set settings, file string) (sample, error) {
+	before, err := cpu(s.pid)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w\n%s", o.dnsperf, err, out)
+		return sample{}, err
 	}
-	var lost float64
-	for name, to := range map[string]*float64{"Queries completed": &count, "Queries per second": &qps, "Queries lost": &lost} {
-		got := regexp.MustCompile(name + `: +([0-9.]+)`).FindSubmatch(out)
-		if got == nil {
-			return 0, 0, fmt.Errorf("dnsperf does not say %q\n%s", name, out)
+	out, err := s.dnsperf(ctx, set, file)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := cpu(s.pid)
+	if err != nil {
+		return sample{}, err
+	}
+	count, err := said(out, "Queries completed")
+	if err != nil {
+		return sample{}, err
+	}
+	rate, err := said(out, "Queries per second")
+	if err != nil {
+		return sample{}, err
+	}
+	got := sample{rate: rate, cpu: float64((after - before).Microseconds()) / count}
+	if out, err = s.dnsperf(ctx, set, file, "-v", "-Q", strconv.Itoa(int(rate/2))); err != nil {
+		return sample{}, err
+	}
+	times, err := latencies(out)
+	if err != nil {
+		return sample{}, err
+	}
+	got.p50, got.p99 = stats.Median(times), stats.Percentile(times, 99)
+	return got, nil
+}
+
+// dnsperf asks and returns what it says. That a query was not answered, or with an
+// error, is an error.
+func (s server) dnsperf(ctx context.Context, set settings, file string, args ...string) (string, error) {
+	use, err := cores()
+	if err != nil {
+		return "", err
+	}
+	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(use), " ", ","), "[]")
+	argv := append([]string{
+		"taskset", "--cpu-list", list, "dnsperf", "-s", resolver, "-d", file,
+		"-c", strconv.Itoa(set.clients), "-l", strconv.FormatFloat(set.length.Seconds(), 'f', -1, 64),
+	}, args...)
+	out, err := lab.InNamespace(ctx, s.namespace, argv...)
+	if err != nil {
+		return "", err
+	}
+	return out, checkAnswered(out)
+}
+
+// allRight is in a report where no answer was an error, such as NXDOMAIN.
+var allRight = regexp.MustCompile(`Response codes: +NOERROR \d+ \(100\.00%\)`)
+
+func checkAnswered(out string) error {
+	lost, err := said(out, "Queries lost")
+	if err != nil {
+		return err
+	}
+	if lost > 0 || !allRight.MatchString(out) {
+		return fmt.Errorf("not every query was answered:\n%s", out[max(0, strings.LastIndex(out, "Statistics:")):])
+	}
+	return nil
+}
+
+// said returns a number of dnsperf's report.
+func said(out, what string) (float64, error) {
+	got := regexp.MustCompile(regexp.QuoteMeta(what) + `: +([0-9.]+)`).FindStringSubmatch(out)
+	if got == nil {
+		return 0, fmt.Errorf("dnsperf does not say %q:\n%s", what, out)
+	}
+	return strconv.ParseFloat(got[1], 64)
+}
+
+// latencies returns the times of all answers, in microseconds, from lines as
+//
+//	> NOERROR host1 A 0.000123
+func latencies(out string) ([]float64, error) {
+	var all []float64
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[0] != ">" {
+			continue
 		}
-		if *to, err = strconv.ParseFloat(string(got[1]), 64); err != nil {
-			return 0, 0, err
+		seconds, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+		if err != nil {
+			return nil, fmt.Errorf("read %q: %w", line, err)
 		}
+		all = append(all, seconds*float64(time.Second/time.Microsecond))
 	}
-	if lost > 0 || count == 0 {
-		return 0, 0, fmt.Errorf("queries were lost\n%s", out)
+	if len(all) == 0 {
+		return nil, errors.New("dnsperf tells no query's time")
 	}
-	return count, qps, nil
+	return all, nil
 }

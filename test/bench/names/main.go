@@ -1,107 +1,125 @@
-// Names measures how many queries a second the responder answers, beside a bare UDP
-// echo written in Go, which is what one packet for each system call can reach at
-// most. Both stand where the plugin's would: in a network namespace, behind the rule
-// that leads 127.0.0.11 port 53 to them, asked by dnsperf on the same cores.
+// Names measures how containers' queries for names are answered:
 //
-//	go run ./test/bench/names -dnsperf /usr/bin/dnsperf
+//   - by ournet, through 127.0.0.11 in a container on its network,
+//   - by the engine, through 127.0.0.11 in a container on a network of its own bridge,
+//   - by CoreDNS with its plugin hosts, built from its module,
+//   - by a bare UDP echo in Go, which is what one packet for each system call can reach
+//     at most,
 //
-// It needs root and Debian's packages dnsperf and iproute2. Rounds alternate, and
-// the figure that says something is the ratio.
+// the latter two in containers without a network, behind a rule as the others have, and
+// how soon the name of a container that is started resolves on its host. All have the
+// same names, and are asked by dnsperf on the same two cores.
+//
+// How to read what it writes is in docs/bench.md. It needs root and what `make bench`
+// makes before: an engine, the plugin, CoreDNS, Debian's package dnsperf.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"slices"
+	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/ournet/ournet/test/bench/stats"
+	"github.com/ournet/ournet/test/lab"
 )
 
-// options are what the command line says.
-type options struct {
-	role    string
-	dnsperf string
-	rounds  int
-	length  time.Duration
-	clients int
+// settings are how much is measured.
+type settings struct {
+	echo     string // address, in the process that is the echo
+	plugin   string // folder of the managed plugin
+	coredns  string
+	rounds   int
+	length   time.Duration
+	clients  int
+	arrivals int
+	folder   string
+	page     string
 }
 
 func main() {
-	var o options
-	flag.StringVar(&o.role, "role", "", "what this process is; for its own use")
-	flag.StringVar(&o.dnsperf, "dnsperf", "/usr/bin/dnsperf", "the program that asks")
-	flag.IntVar(&o.rounds, "rounds", 7, "how many times each is measured")
-	flag.DurationVar(&o.length, "length", 3*time.Second, "how long each time")
-	flag.IntVar(&o.clients, "clients", 10, "how many sockets ask at once")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o)
-	stop()
+	set, err := parse(os.Args[1:])
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+		if set.echo != "" {
+			err = echo(ctx, set.echo)
+		} else {
+			err = bench(ctx, set)
+		}
+		stop()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "names:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options) error {
-	switch o.role {
-	case "":
-		return inNamespace(ctx)
-	case "bed":
-		return measure(ctx, o)
-	default:
-		return serve(ctx, o.role)
+func parse(args []string) (settings, error) {
+	build, err := lab.BuildDir()
+	if err != nil {
+		return settings{}, err
 	}
+	cache, err := lab.CacheDir()
+	if err != nil {
+		return settings{}, err
+	}
+	set := settings{}
+	flags := flag.NewFlagSet("names", flag.ExitOnError)
+	flags.StringVar(&set.echo, "echo", "", "be the echo at an `address`; for its own use")
+	flags.StringVar(&set.plugin, "plugin", filepath.Join(build, "plugin-"+runtime.GOARCH), "`folder` of the built plugin")
+	flags.StringVar(&set.coredns, "coredns", filepath.Join(cache, "bin", "coredns"), "`file` of the built CoreDNS")
+	flags.IntVar(&set.rounds, "rounds", 10, "how many times each is measured; 0 for never")
+	flags.DurationVar(&set.length, "length", 2*time.Second, "how long each time, at full load and at half of it")
+	flags.IntVar(&set.clients, "clients", 10, "how many sockets ask at once")
+	flags.IntVar(&set.arrivals, "arrivals", 50, "how many containers are waited for on each network; 0 for none")
+	flags.StringVar(&set.folder, "out", filepath.Join(build, "bench"), "`folder` for names.json and names.md")
+	flags.StringVar(&set.page, "page", "", "`file` that gets a copy of names.md")
+	if err := flags.Parse(args); err != nil {
+		return settings{}, err
+	}
+	if set.rounds < 0 || set.length < time.Second || set.clients < 1 || set.arrivals < 0 {
+		return settings{}, errors.New("want at least 1 second and 1 client, and no other number below 0")
+	}
+	return set, nil
 }
 
-// inNamespace runs this program again, in a network namespace of its own.
-func inNamespace(ctx context.Context) error {
-	cmd := self(ctx, append([]string{"-role", "bed"}, os.Args[1:]...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	return cmd.Run()
-}
-
-func self(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd
-}
-
-// measure asks each server in turn and prints the medians.
-func measure(ctx context.Context, o options) error {
-	if out, err := exec.CommandContext(ctx, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("set lo up: %w\n%s", err, out)
+func bench(ctx context.Context, set settings) (err error) {
+	r := results{Clients: set.clients, Seconds: set.length.Seconds(), Names: names}
+	if r.Machine, err = stats.DescribeMachine(); err != nil {
+		return err
 	}
-	servers := []string{"echo", "ournet"}
-	results := make(map[string][]sample)
-	for round := range o.rounds {
-		for i := range servers {
-			name := servers[(i+round)%len(servers)]
-			got, err := ask(ctx, o, name)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			fmt.Printf("round %d: %s %.0f queries/s, %.2f µs of CPU each\n", round+1, name, got.qps, got.cpu)
-			results[name] = append(results[name], got)
-		}
+	progress("a host with the plugin, and %d names on each network", names)
+	b, err := newBed(ctx, set)
+	if err != nil {
+		return err
 	}
-	var qps, cpu []float64
-	for i, echo := range results["echo"] {
-		qps = append(qps, results["ournet"][i].qps/echo.qps)
-		cpu = append(cpu, results["ournet"][i].cpu/echo.cpu)
+	defer func() { err = errors.Join(err, b.remove(ctx)) }()
+	r.Engine = b.version
+	progress("%d rounds of queries", set.rounds)
+	if err := b.measureQueries(ctx, set, &r); err != nil {
+		return err
 	}
-	fmt.Printf("ournet to echo, round by round: queries/s median %.2f, from %.2f to %.2f; CPU each median %.2f, from %.2f to %.2f\n",
-		median(qps), slices.Min(qps), slices.Max(qps), median(cpu), slices.Min(cpu), slices.Max(cpu))
+	progress("%d arrivals on each network", set.arrivals)
+	if r.Arrival, err = b.measureArrivals(ctx, set.arrivals); err != nil {
+		return err
+	}
+	end, err := stats.DescribeMachine()
+	if err != nil {
+		return err
+	}
+	r.LoadAtEnd = end.Load
+	if err := r.write(set.folder, set.page); err != nil {
+		return err
+	}
+	fmt.Print(r.markdown())
 	return nil
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
-}
+// progress tells whoever waits what is being measured.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }
