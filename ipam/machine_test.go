@@ -166,6 +166,9 @@ func (m *machine) pick(rt *rapid.T) (ipam.PoolID, *modelPool) {
 func (m *machine) bindPool(rt *rapid.T) {
 	id, p := m.pick(rt)
 	network := rapid.SampledFrom([]string{"net1", "net2"}).Draw(rt, "network")
+	if m.hasOther(id, network) {
+		return // what is asked of one may be answered by the other: see the tests of chains
+	}
 	err := m.BindPool(id, network)
 	if want := p != nil && (p.network == "" || p.network == network); want != (err == nil) {
 		rt.Fatalf("BindPool(%s, %s): %v", id, network, err)
@@ -173,6 +176,16 @@ func (m *machine) bindPool(rt *rapid.T) {
 	if err == nil && p.network == "" {
 		p.network, p.released = network, false
 	}
+}
+
+// hasOther reports whether a network has another pool than this one, of its family.
+func (m *machine) hasOther(id ipam.PoolID, network string) bool {
+	for other, p := range m.pools {
+		if other != id && p.network == network && m.pools[id] != nil && p.subnet.Addr().Is4() == m.pools[id].subnet.Addr().Is4() {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *machine) unbindPoolAction(rt *rapid.T) {
