@@ -72,8 +72,19 @@ func (m *Manager) ask(ctx context.Context, what string, do func(context.Context,
 	if err == nil || ledger.IsRefusal(err) || ctx.Err() != nil {
 		return err
 	}
+	if errors.Is(err, store.ErrSetup) {
+		return awayError{fmt.Errorf("%s needs the cluster: %w", what, err)}
+	}
 	return fmt.Errorf("%s: %w; see that Consul answers at what CLUSTER_STORE says: %w", what, ErrAway, err)
 }
+
+// awayError is [ErrAway] in the words of whoever knows what is to be set.
+type awayError struct{ error }
+
+// Is makes it ErrAway.
+func (awayError) Is(target error) bool { return target == ErrAway }
+
+func (e awayError) Unwrap() error { return e.error }
 
 // wantLocked has Run get more addresses of a pool, if there are few left.
 func (m *Manager) wantLocked(p *pool) {

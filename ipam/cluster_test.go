@@ -333,3 +333,43 @@ func TestRequestPool_scope(t *testing.T) {
 	_, _, err = w.RequestPool(t.Context(), req)
 	wantError(t, err, ipam.ErrRequest, "world", "host", "cluster")
 }
+
+// Who has set something wrong is told what, and not to look after a Consul that was
+// never asked.
+func TestRequestPool_saysWhatIsSetWrong(t *testing.T) {
+	t.Parallel()
+	w := newWorldWith(t, func(w *world) {
+		w.cluster = &ipam.ClusterStore{KV: unsetKV{}, Host: "h1", Alive: func(string) bool { return true }}
+	})
+	req := poolRequest("10.1.0.0/24", "")
+	req.Space = ipam.SpaceCluster
+	_, _, err := w.RequestPool(t.Context(), req)
+	wantError(t, err, ipam.ErrAway, "needs the cluster", "VXLAN_PORT")
+	if err != nil && strings.Contains(err.Error(), "Consul") {
+		t.Errorf("error %q speaks of Consul", err)
+	}
+}
+
+// unsetKV is a cluster store that is not asked.
+type unsetKV struct{ store.KV }
+
+func (unsetKV) Get(context.Context, string) (store.Pair, error) {
+	return store.Pair{}, fmt.Errorf("VXLAN_PORT=many: want a number%w", wordless{store.ErrSetup})
+}
+
+func (k unsetKV) List(ctx context.Context, _ string, _ store.Index) ([]store.Pair, store.Index, error) {
+	_, err := k.Get(ctx, "")
+	return nil, 0, err
+}
+
+func (k unsetKV) Apply(ctx context.Context, _ ...store.Op) (store.Index, error) {
+	_, err := k.Get(ctx, "")
+	return 0, err
+}
+
+// wordless is an error without its text.
+type wordless struct{ error }
+
+func (wordless) Error() string { return "" }
+
+func (e wordless) Unwrap() error { return e.error }

@@ -99,6 +99,16 @@ func (e lineError) Unwrap() error { return e.error }
 
 func oneLine(err error) error { return lineError{err} }
 
+// setupError is the reason why the cluster store is not asked, for a user to read.
+type setupError struct{ error }
+
+// Is makes it what every store says that is not set up.
+func (setupError) Is(target error) bool {
+	return target == store.ErrSetup || target == store.ErrUnavailable
+}
+
+func (e setupError) Unwrap() error { return e.error }
+
 // gate is the cluster store of a host, as far as it has one. While it is shut, every
 // question is answered with why, and what other hosts said before is known from the
 // mirror alone. It is opened once.
@@ -153,7 +163,7 @@ func (g *gate) through() (sharedStore, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.why != nil {
-		return nil, fmt.Errorf("%w (%w)", g.why, store.ErrUnavailable)
+		return nil, setupError{g.why}
 	}
 	return g.store, nil
 }

@@ -91,8 +91,11 @@ func TestGate_saysWhyItIsShut(t *testing.T) {
 		return []error{gerr, lerr, aerr, serr, g.Revoke(t.Context(), "l")}
 	}
 	for _, err := range ask() {
-		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, errNoCluster) {
+		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrSetup) || !errors.Is(err, errNoCluster) {
 			t.Errorf("error = %v, want that the store is unavailable, and why", err)
+		}
+		if err.Error() != errNoCluster.Error() {
+			t.Errorf("error %q says more than what is to be set", err)
 		}
 	}
 	g.open()

@@ -21,6 +21,9 @@ var (
 	// ErrUnavailable says that the store could not be asked. Asking again later
 	// may help.
 	ErrUnavailable = errors.New("store is unavailable")
+	// ErrSetup says that a store is not even asked, because of how it is set up; the
+	// text says what to set. It comes with ErrUnavailable.
+	ErrSetup = errors.New("store is not set up")
 	// ErrUncertain says that the answer to a write was lost: it was done, or was
 	// not, or will be. Whoever needs to know reads again.
 	ErrUncertain = errors.New("it is not known whether the write was done")
