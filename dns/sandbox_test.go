@@ -44,6 +44,13 @@ func newDockerized(t *testing.T) *dockerized {
 	if err := os.Symlink("/proc/self/fd/"+strconv.Itoa(fd), filepath.Join(root, boxPath)); err != nil {
 		t.Fatal(err)
 	}
+	// The list of mounts that tells when a namespace goes.
+	if err := os.MkdirAll(filepath.Join(root, "proc/1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/proc/self/mountinfo", filepath.Join(root, "proc/1/mountinfo")); err != nil {
+		t.Fatal(err)
+	}
 	d := &dockerized{
 		place: &place{t: t, ns: ns, udp: resolverAddr("udp"), tcp: resolverAddr("tcp")},
 		up:    &upstream{t: t, ns: ns, answer: denial}, boxes: sandbox.New(quiet(), hostfs.New(root), sandbox.Options{}),
