@@ -266,6 +266,10 @@ func (f *feed) takeRemovalsLocked(r register, now time.Time, what *touched) {
 		}
 	}
 	for id, hosts := range r.removals {
+		if _, own := hosts[f.c.self]; own && r.at[id] == 0 {
+			// Who removed the network's record had not heard of it.
+			f.plan(choreOwn, now.Add(settle))
+		}
 		for host, gone := range hosts {
 			if have, ok := s.removals[id][host]; host == f.c.self || ok && have == gone {
 				continue
