@@ -61,3 +61,29 @@ func TestDue_isAnIntervalAfterTheLast(t *testing.T) {
 		}
 	}
 }
+
+// Who reads from a sandbox's sockets has to tell its end from trouble.
+func TestRemove_saysThatItIsGoneBeforeItClosesSockets(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+	for range 20 {
+		b := c.ensure(s)
+		said := make(chan bool)
+		go func() {
+			_, _, _ = b.UDP.ReadFromUDPAddrPort(nil) // it ends when the socket is closed
+			select {
+			case <-b.Gone():
+				said <- true
+			default:
+				said <- false
+			}
+		}()
+		if err := s.Remove(t.Context(), c.key); err != nil {
+			t.Fatal(err)
+		}
+		if !<-said {
+			t.Fatal("the sockets are closed, and the sandbox is not gone")
+		}
+	}
+}

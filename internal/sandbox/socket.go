@@ -135,12 +135,14 @@ func (b *Sandbox) marked(_, _ string, c syscall.RawConn) (err error) {
 	return errors.Join(cerr, err)
 }
 
-// Gone is closed when the sandbox is: it was removed, or its namespace is gone.
+// Gone is closed when the sandbox is to be: it was removed, or its namespace is gone.
+// The sockets are closed after that, so that who finds them closed knows why.
 func (b *Sandbox) Gone() <-chan struct{} { return b.gone }
 
 // close closes the sockets and leaves the rules, which lead nowhere soon. Errors
 // say that something is closed already.
 func (b *Sandbox) close() {
+	close(b.gone)
 	if b.UDP != nil {
 		_ = b.UDP.Close() // see above
 	}
@@ -151,5 +153,4 @@ func (b *Sandbox) close() {
 		b.table.close()
 	}
 	b.ns.close()
-	close(b.gone)
 }
