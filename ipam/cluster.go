@@ -75,7 +75,7 @@ func (m *Manager) ask(ctx context.Context, what string, do func(context.Context,
 	if errors.Is(err, store.ErrSetup) {
 		return awayError{fmt.Errorf("%s needs the cluster: %w", what, err)}
 	}
-	return fmt.Errorf("%s: %w; see that Consul answers at what CLUSTER_STORE says: %w", what, ErrAway, err)
+	return fmt.Errorf("%s needs the cluster: %w; see that Consul answers at what CLUSTER_STORE says: %w", what, ErrAway, err)
 }
 
 // awayError is [ErrAway] in the words of whoever knows what is to be set.
