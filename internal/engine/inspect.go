@@ -29,6 +29,9 @@ type Attachment struct {
 	// Priority is the user's wish which network comes first, the higher the sooner;
 	// engines before 28 know none.
 	Priority int
+	// NoIPv6 is true if the container has no global IPv6 address there: the user may
+	// have switched IPv6 off on its interface, whatever the network has.
+	NoIPv6 bool
 }
 
 // Link is a name that a container alone has for another.
@@ -63,6 +66,7 @@ type apiContainer struct {
 			NetworkID, EndpointID string
 			Aliases, Links        []string
 			GwPriority            int
+			GlobalIPv6Address     string
 		}
 	}
 }
@@ -71,6 +75,7 @@ func (a apiContainer) view() Inspection {
 	v := Inspection{ID: a.ID, Name: strings.TrimPrefix(a.Name, "/"), Hostname: a.Config.Hostname}
 	for _, n := range a.NetworkSettings.Networks {
 		at := Attachment{Network: n.NetworkID, Endpoint: n.EndpointID, Aliases: n.Aliases, Priority: n.GwPriority}
+		at.NoIPv6 = n.EndpointID != "" && n.GlobalIPv6Address == ""
 		for _, link := range n.Links {
 			at.Links = append(at.Links, parseLink(link))
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestInspect_readsNamesOfOldAndNewEngines(t *testing.T) {
@@ -16,6 +17,7 @@ func TestInspect_readsNamesOfOldAndNewEngines(t *testing.T) {
 			e.bodies["/containers/c9/json"] = `{"Id":"` + idC + `","Name":"/db","Config":{"Hostname":"db-1"},"NetworkSettings":{"Networks":{
 				"lab":{"NetworkID":"` + idA + `","EndpointID":"` + ep1 + `","Aliases":["postgres","cccccccccccc"],
 					"Links":["web:front","other"],"GwPriority":7,"DNSNames":["db"]},
+				"six":{"NetworkID":"` + idC + `","EndpointID":"` + ep1 + `","GlobalIPv6Address":"fd00::2"},
 				"bridge":{"NetworkID":"` + idB + `","EndpointID":"","Aliases":null,"Links":null}}}}`
 			e.start()
 			got, err := e.client().Inspect(t.Context(), "c9")
@@ -23,16 +25,15 @@ func TestInspect_readsNamesOfOldAndNewEngines(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := Inspection{ID: idC, Name: "db", Hostname: "db-1", Attachments: []Attachment{
+				{Network: idC, Endpoint: ep1},
 				{
-					Network: idA, Endpoint: ep1, Aliases: []string{"postgres", "cccccccccccc"}, Priority: 7,
+					Network: idA, Endpoint: ep1, Aliases: []string{"postgres", "cccccccccccc"}, Priority: 7, NoIPv6: true,
 					Links: []Link{{Target: "web", Alias: "front"}, {Target: "other", Alias: "other"}},
 				},
 				{Network: idB},
 			}}
-			if len(got.Attachments) == 2 && got.Attachments[0].Network == idB {
-				got.Attachments[0], got.Attachments[1] = got.Attachments[1], got.Attachments[0]
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			byNetwork := cmpopts.SortSlices(func(a, b Attachment) bool { return a.Network < b.Network })
+			if diff := cmp.Diff(want, got, byNetwork); diff != "" {
 				t.Errorf("Inspect (-want +got):\n%s", diff)
 			}
 		})

@@ -2,6 +2,7 @@ package names
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,6 +138,21 @@ func TestNames_comparingFindsWhatWasMissed(t *testing.T) {
 			}
 			h.answers(a, "db.front", "10.1.0.3")
 		})
+	}
+}
+
+func TestEndpoint_hasNoAddressThatIsSwitchedOff(t *testing.T) {
+	t.Parallel()
+	four, six := netip.MustParseAddr("10.1.0.2"), netip.MustParseAddr("fd00::2")
+	for _, noIPv6 := range []bool{false, true} {
+		e := endpoint{addrs: []netip.Addr{four, six}, label: newLabel(engine.Inspection{}, engine.Attachment{NoIPv6: noIPv6})}
+		want := []netip.Addr{four, six}
+		if noIPv6 {
+			want = want[:1]
+		}
+		if got := e.answers(); !slices.Equal(got, want) {
+			t.Errorf("answers with IPv6 off = %t: %s, want %s", noIPv6, got, want)
+		}
 	}
 }
 

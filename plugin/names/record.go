@@ -27,11 +27,12 @@ type record struct {
 	Aliases   []string      `json:",omitempty"`
 	Links     []engine.Link `json:",omitempty"`
 	Priority  int           `json:",omitempty"`
+	NoIPv6    bool          `json:",omitempty"`
 }
 
 func encodeLabel(l *label) ([]byte, error) {
 	b, err := json.Marshal(record{
-		Version: recordVersion, Container: l.container, Name: l.name, Aliases: l.aliases, Links: l.links, Priority: l.priority,
+		Version: recordVersion, Container: l.container, Name: l.name, Aliases: l.aliases, Links: l.links, Priority: l.priority, NoIPv6: l.noIPv6,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode names of container %s: %w", l.name, err)
@@ -53,7 +54,7 @@ func decodeLabel(b []byte) (*label, error) {
 		return nil, fmt.Errorf("decode names: %w", err)
 	}
 	return &label{
-		container: r.Container, name: r.Name, aliases: r.Aliases, links: r.Links, priority: r.Priority, remembered: true,
+		container: r.Container, name: r.Name, aliases: r.Aliases, links: r.Links, priority: r.Priority, noIPv6: r.NoIPv6, remembered: true,
 	}, nil
 }
 

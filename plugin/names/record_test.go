@@ -81,13 +81,13 @@ func (h *host) saved(want int) {
 func TestDecodeLabel_isStrict(t *testing.T) {
 	t.Parallel()
 	l := &label{
-		container: "c9", name: "db", aliases: []string{"postgres"}, links: []engine.Link{{Target: "a", Alias: "b"}}, priority: 3,
+		container: "c9", name: "db", aliases: []string{"postgres"}, links: []engine.Link{{Target: "a", Alias: "b"}}, priority: 3, noIPv6: true,
 	}
 	b, err := encodeLabel(l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const golden = `{"Version":1,"Container":"c9","Name":"db","Aliases":["postgres"],"Links":[{"Target":"a","Alias":"b"}],"Priority":3}`
+	const golden = `{"Version":1,"Container":"c9","Name":"db","Aliases":["postgres"],"Links":[{"Target":"a","Alias":"b"}],"Priority":3,"NoIPv6":true}`
 	if string(b) != golden {
 		t.Errorf("encodeLabel = %s, want %s", b, golden)
 	}

@@ -35,6 +35,8 @@ type label struct {
 	aliases   []string
 	links     []engine.Link
 	priority  int
+	// noIPv6 says that the container has no address of that family after all.
+	noIPv6 bool
 	// remembered is true for what an earlier process had learned, until the engine
 	// confirms it.
 	remembered bool
@@ -49,14 +51,24 @@ func newLabel(c engine.Inspection, at engine.Attachment) *label {
 			aliases = append(aliases, name)
 		}
 	}
-	return &label{container: c.ID, name: c.Name, aliases: aliases, links: at.Links, priority: at.Priority}
+	return &label{container: c.ID, name: c.Name, aliases: aliases, links: at.Links, priority: at.Priority, noIPv6: at.NoIPv6}
+}
+
+// answers are the addresses that its names have. Where the user has switched IPv6 off on
+// a container's interface, the engine gives that address back after the endpoint was
+// made (moby daemon/libnetwork/sandbox_linux.go, releaseIPv6Address).
+func (e *endpoint) answers() []netip.Addr {
+	if e.label == nil || !e.label.noIPv6 {
+		return e.addrs
+	}
+	return slices.DeleteFunc(slices.Clone(e.addrs), netip.Addr.Is6)
 }
 
 // shortID is how many digits of a container's id are a name of it.
 const shortID = 12
 
 func (l *label) equal(o *label) bool {
-	return l != nil && l.container == o.container && l.name == o.name && l.priority == o.priority &&
+	return l != nil && l.container == o.container && l.name == o.name && l.priority == o.priority && l.noIPv6 == o.noIPv6 &&
 		slices.Equal(l.aliases, o.aliases) && slices.Equal(l.links, o.links)
 }
 
@@ -213,7 +225,7 @@ func (n *Names) tellEndpointsLocked(id driver.NetworkID) {
 	for ep, have := range n.networks[id].endpoints {
 		if have.label != nil {
 			list = append(list, dns.Endpoint{
-				ID: dns.EndpointID(ep), Name: have.label.name, Aliases: have.label.aliases, Addrs: have.addrs,
+				ID: dns.EndpointID(ep), Name: have.label.name, Aliases: have.label.aliases, Addrs: have.answers(),
 			})
 		}
 	}
