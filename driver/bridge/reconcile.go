@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/port"
@@ -44,7 +43,10 @@ func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadab
 		return repairs, errors.Join(append(errs, fmt.Errorf("list devices: %w", err))...)
 	}
 	note(d.repairInterfaces(want, links))
-	note(d.removeOrphans(want, unreadable, links))
+	note(port.RemoveOrphans(d.dev, port.Wanted{
+		Prefix: d.aliasPrefix(), Kinds: []string{"bridge"}, Networks: want, Unreadable: unreadable,
+		Devices: func(n driver.Network) []string { return []string{bridgeName(n)} },
+	}, links))
 	rules := wantState(want, d.engineBridges(links))
 	changed, err := d.rules.Set(ctx, rules)
 	note(changed, err)
@@ -121,56 +123,6 @@ func (d *Driver) repairInterface(n driver.Network, ep driver.Endpoint, isolated 
 		return nil
 	}
 	return d.dev.SetHairpin(port.HostSide(ep.ID), true) // lost with the bridge
-}
-
-// removeOrphans removes bridges that carry this instance's alias, and ports on
-// such bridges that carry our names, which no record wants. A bridge that was
-// adopted is left alone: its ports may be the user's, or another instance's.
-func (d *Driver) removeOrphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) ([]string, error) {
-	var (
-		repairs []string
-		errs    []error
-	)
-	for _, name := range d.orphans(want, unreadable, links) {
-		if err := d.dev.Delete(name); err != nil {
-			errs = append(errs, fmt.Errorf("remove orphan %s: %w", name, err))
-			continue
-		}
-		repairs = append(repairs, fmt.Sprintf("device %s was left over", name))
-	}
-	return repairs, errors.Join(errs...)
-}
-
-// orphans names the devices that removeOrphans removes.
-func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) []string {
-	wanted := make(map[string]bool)
-	for _, a := range want {
-		wanted[bridgeName(a.Network)] = true
-		for _, ep := range a.Endpoints {
-			wanted[port.HostSide(ep.ID)] = true
-		}
-		for _, id := range a.Unreadable {
-			wanted[port.HostSide(id)] = true
-		}
-	}
-	ours := make(map[string]bool)
-	var orphans []string
-	for _, l := range links {
-		id, ok := strings.CutPrefix(l.Alias, d.aliasPrefix())
-		if l.Kind != "bridge" || !ok || slices.Contains(unreadable, driver.NetworkID(id)) {
-			continue
-		}
-		ours[l.Name] = true
-		if !wanted[l.Name] {
-			orphans = append(orphans, l.Name)
-		}
-	}
-	for _, l := range links {
-		if l.Kind == "veth" && ours[l.Master] && port.IsHostSide(l.Name) && !wanted[l.Name] {
-			orphans = append(orphans, l.Name)
-		}
-	}
-	return orphans
 }
 
 // repairHolds holds exactly the host ports that the records say are published: a

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/port"
@@ -49,7 +48,11 @@ func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadab
 		note(did, err)
 		d.replaceLocal(a.Network.ID, local)
 	}
-	note(d.removeOrphans(want, unreadable, links))
+	note(port.RemoveOrphans(d.dev, port.Wanted{
+		Prefix: d.aliasPrefix(), Kinds: []string{"bridge", "vxlan"}, Networks: want, Unreadable: unreadable,
+		Devices: func(n driver.Network) []string { return []string{tunnelName(n), port.BridgeName(n.ID)} },
+	}, links))
+	d.forget(want)
 	note(d.compareAll(want))
 	return repairs, errors.Join(errs...)
 }
@@ -90,56 +93,6 @@ func (d *Driver) compareAll(want []driver.Attached) ([]string, error) {
 		errs = append(errs, err)
 	}
 	return repairs, errors.Join(errs...)
-}
-
-// removeOrphans removes bridges and tunnels that carry this instance's alias, and
-// containers' ports of such bridges, which no record wants.
-func (d *Driver) removeOrphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) ([]string, error) {
-	var (
-		repairs []string
-		errs    []error
-	)
-	for _, name := range d.orphans(want, unreadable, links) {
-		if err := d.dev.Delete(name); err != nil {
-			errs = append(errs, fmt.Errorf("remove orphan %s: %w", name, err))
-			continue
-		}
-		repairs = append(repairs, fmt.Sprintf("device %s was left over", name))
-	}
-	d.forget(want)
-	return repairs, errors.Join(errs...)
-}
-
-// orphans names the devices that removeOrphans removes.
-func (d *Driver) orphans(want []driver.Attached, unreadable []driver.NetworkID, links []link.Link) []string {
-	wanted := make(map[string]bool)
-	for _, a := range want {
-		wanted[port.BridgeName(a.Network.ID)], wanted[tunnelName(a.Network)] = true, true
-		for _, ep := range a.Endpoints {
-			wanted[port.HostSide(ep.ID)] = true
-		}
-		for _, id := range a.Unreadable {
-			wanted[port.HostSide(id)] = true
-		}
-	}
-	ours := make(map[string]bool)
-	var orphans []string
-	for _, l := range links {
-		id, ok := strings.CutPrefix(l.Alias, d.aliasPrefix())
-		if l.Kind != "bridge" && l.Kind != "vxlan" || !ok || slices.Contains(unreadable, driver.NetworkID(id)) {
-			continue
-		}
-		ours[l.Name] = true
-		if !wanted[l.Name] {
-			orphans = append(orphans, l.Name)
-		}
-	}
-	for _, l := range links {
-		if l.Kind == "veth" && ours[l.Master] && port.IsHostSide(l.Name) && !wanted[l.Name] {
-			orphans = append(orphans, l.Name)
-		}
-	}
-	return orphans
 }
 
 // forget drops the tables of networks that are no more.
