@@ -31,19 +31,11 @@ func (f *feed) audit(network NetworkID, all found) {
 // settleDoubts says again what the store has otherwise of this host, when nothing is
 // on its way there.
 func (f *feed) settleDoubts(ctx context.Context) error {
-	done, err := f.c.turns.Take(ctx, turnOwn)
-	if err != nil {
+	done, ok, err := f.settled(ctx, choreAudit)
+	if !ok {
 		return err
 	}
 	defer done()
-	pending, err := f.c.journal.Pending(ctx)
-	if err != nil {
-		return err
-	}
-	if pending > 0 {
-		f.plan(choreAudit, time.Now().Add(settle))
-		return nil
-	}
 	for network := range f.doubts {
 		pairs, _, err := f.c.shared.List(ctx, store.MemberKey(string(network), string(f.c.self)), 0)
 		if err != nil {

@@ -17,19 +17,11 @@ const longestRemoval = 7 * 24 * time.Hour
 // again if not: it was wiped, set back to an old state, or this host was removed
 // while it was cut off.
 func (f *feed) checkOwn(ctx context.Context) error {
-	done, err := f.c.turns.Take(ctx, turnOwn)
-	if err != nil {
+	done, ok, err := f.settled(ctx, choreOwn)
+	if !ok {
 		return err
 	}
 	defer done()
-	pending, err := f.c.journal.Pending(ctx)
-	if err != nil {
-		return err
-	}
-	if pending > 0 {
-		f.plan(choreOwn, time.Now().Add(settle))
-		return nil
-	}
 	kept, err := f.kept(ctx)
 	if err != nil {
 		return err
@@ -46,6 +38,24 @@ func (f *feed) checkOwn(ctx context.Context) error {
 	f.lost, f.heard = false, ring{}
 	f.plan(choreOwn, time.Now().Add(settle))
 	return nil
+}
+
+// settled takes the turn at what this host says, if none of it is on its way to the
+// store. If some is, c is planned for later.
+func (f *feed) settled(ctx context.Context, c chore) (done func(), ok bool, err error) {
+	done, err = f.c.turns.Take(ctx, turnOwn)
+	if err != nil {
+		return nil, false, err
+	}
+	pending, err := f.c.journal.Pending(ctx)
+	if err == nil && pending == 0 {
+		return done, true, nil
+	}
+	done()
+	if err == nil {
+		f.plan(c, time.Now().Add(settle))
+	}
+	return nil, false, err
 }
 
 // kept reports whether the store has what this host said. The key of changes is not
