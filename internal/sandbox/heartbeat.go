@@ -43,7 +43,7 @@ func (s *Sandboxes) Run(ctx context.Context) error {
 func (s *Sandboxes) watch(ctx context.Context, changes *mounts) error {
 	for {
 		for _, key := range s.keys() {
-			s.look(ctx, key)
+			s.with(ctx, key, s.look)
 		}
 		if err := changes.wait(ctx); ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
@@ -59,17 +59,21 @@ func (s *Sandboxes) watch(ctx context.Context, changes *mounts) error {
 	}
 }
 
-// look closes a sandbox if its namespace is gone.
-func (s *Sandboxes) look(ctx context.Context, key string) {
+// with does something with a sandbox in turn, unless ctx ends before or it was removed
+// meanwhile.
+func (s *Sandboxes) with(ctx context.Context, key string, do func(key string, b *Sandbox)) {
 	done, err := s.turns.Take(ctx, key)
 	if err != nil {
-		return // ctx has ended
+		return
 	}
 	defer done()
-	b := s.get(key)
-	if b == nil {
-		return // removed meanwhile
+	if b := s.get(key); b != nil {
+		do(key, b)
 	}
+}
+
+// look closes a sandbox if its namespace is gone. The caller has the turn.
+func (s *Sandboxes) look(key string, b *Sandbox) {
 	if id, err := identify(s.fs.Path(key)); err != nil || id != b.ns.id {
 		s.log.WithField("sandbox", key).Debug("sandbox is gone")
 		s.forget(key, b)
@@ -108,24 +112,15 @@ func (s *Sandboxes) beat(ctx context.Context, keys []string) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.beatOne(ctx, key)
+		s.with(ctx, key, s.beatOne)
 	}
 }
 
-func (s *Sandboxes) beatOne(ctx context.Context, key string) {
-	done, err := s.turns.Take(ctx, key)
-	if err != nil {
-		return // ctx has ended
-	}
-	defer done()
-	b := s.get(key)
-	if b == nil {
-		return // removed meanwhile
-	}
-	log := s.log.WithField("sandbox", key)
-	err = s.renew(key, b)
+// beatOne renews the rules of one sandbox. The caller has the turn.
+func (s *Sandboxes) beatOne(key string, b *Sandbox) {
+	err := s.renew(key, b)
 	if err != nil && !b.failing {
-		log.WithError(err).Error("names of a container cannot be kept")
+		s.log.WithField("sandbox", key).WithError(err).Error("names of a container cannot be kept")
 	}
 	b.failing = err != nil
 }
