@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -14,7 +15,7 @@ const attachRuns = 30
 
 // benchEngine measures all there is on a fresh host.
 func benchEngine(ctx context.Context, set settings, engine lab.Engine) (r engineResults, err error) {
-	progress("engine %s: a host with the plugin", engine)
+	page.Progress("engine %s: a host with the plugin", engine)
 	b, err := newBed(ctx, engine, set.plugin)
 	if err != nil {
 		return r, err
@@ -23,15 +24,15 @@ func benchEngine(ctx context.Context, set settings, engine lab.Engine) (r engine
 	r.Engine, r.Version, r.API = string(engine), b.server.Version, b.server.APIVersion
 	r.Components = componentVersions(b.server)
 
-	progress("engine %s: memory, %d endpoints", engine, set.endpoints)
+	page.Progress("engine %s: memory, %d endpoints", engine, set.endpoints)
 	if r.Memory, err = measureMemory(ctx, b, set.endpoints); err != nil {
 		return r, err
 	}
-	progress("engine %s: callbacks of %d containers", engine, attachRuns)
+	page.Progress("engine %s: callbacks of %d containers", engine, attachRuns)
 	if r.Attach, err = measureAttach(ctx, b, attachRuns); err != nil {
 		return r, err
 	}
-	progress("engine %s: %d rounds of all commands on all networks", engine, set.rounds)
+	page.Progress("engine %s: %d rounds of all commands on all networks", engine, set.rounds)
 	found, err := measureLatency(ctx, b, actions(), variants(), set.rounds)
 	if err != nil {
 		return r, err
@@ -43,7 +44,7 @@ func benchEngine(ctx context.Context, set settings, engine lab.Engine) (r engine
 	if set.streams == 0 {
 		return r, nil
 	}
-	progress("engine %s: %d TCP streams on each network", engine, set.streams)
+	page.Progress("engine %s: %d TCP streams on each network", engine, set.streams)
 	r.Throughput, err = measureThroughput(ctx, b, set.streams)
 	return r, err
 }

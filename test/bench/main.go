@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -98,16 +99,16 @@ func bench(ctx context.Context, set settings) error {
 		}
 		all.Engines = append(all.Engines, r)
 		// Now, and not at the end: ten minutes may be interrupted.
-		if err := all.write(set.folder, set.page); err != nil {
+		if err := page.Write(set.folder, "results", set.page, all, all.markdown()); err != nil {
 			return err
 		}
 	}
 	if !set.onlyScale {
-		progress("%d TCP streams between two hosts, by the overlay driver and by hand", set.tunnels)
+		page.Progress("%d TCP streams between two hosts, by the overlay driver and by hand", set.tunnels)
 		if all.Tunnels, err = measureTunnels(ctx, set.tunnels); err != nil {
 			return fmt.Errorf("tunnels: %w", err)
 		}
-		if err := all.write(set.folder, set.page); err != nil {
+		if err := page.Write(set.folder, "results", set.page, all, all.markdown()); err != nil {
 			return err
 		}
 	}
@@ -130,12 +131,9 @@ func (r *results) addScale(ctx context.Context, set settings) error {
 			return fmt.Errorf("engine %s: full host: %w", e, err)
 		}
 		r.Scale = append(r.Scale, s)
-		if err := r.write(set.folder, set.page); err != nil {
+		if err := page.Write(set.folder, "results", set.page, r, r.markdown()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
-
-// progress tells whoever waits what is being measured.
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }

@@ -1,11 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
-	"path/filepath"
-
 	"github.com/ournet/ournet/test/bench/stats"
 )
 
@@ -65,29 +60,4 @@ func summarize(s *stats.Samples) []latency {
 		all = append(all, l)
 	}
 	return all
-}
-
-// write puts results.json and results.md into the folder, and a copy of the latter
-// at page, unless that is empty.
-func (r results) write(folder, page string) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("make the results' folder: %w", err)
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the results: %w", err)
-	}
-	files := map[string][]byte{
-		filepath.Join(folder, "results.json"): append(text, '\n'),
-		filepath.Join(folder, "results.md"):   []byte(r.markdown()),
-	}
-	if page != "" {
-		files[page] = []byte(r.markdown())
-	}
-	for file, text := range files {
-		if err := os.WriteFile(file, text, 0o644); err != nil {
-			return fmt.Errorf("write the results: %w", err)
-		}
-	}
-	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -48,7 +49,7 @@ type scaleStep struct {
 // endpoints of that driver on networks of its.
 func measureScale(ctx context.Context, set settings, engine lab.Engine) (s scale, err error) {
 	s = scale{Engine: string(engine), Endpoints: set.scale / scaleNetworks * scaleNetworks, Networks: scaleNetworks}
-	progress("engine %s: a host for %d endpoints", engine, s.Endpoints)
+	page.Progress("engine %s: a host for %d endpoints", engine, s.Endpoints)
 	b, err := newBed(ctx, engine, set.plugin)
 	if err != nil {
 		return s, err
@@ -60,18 +61,18 @@ func measureScale(ctx context.Context, set settings, engine lab.Engine) (s scale
 			return s, err
 		}
 		v.network = names[0]
-		progress("engine %s: %s on the empty host", engine, v.name)
+		page.Progress("engine %s: %s on the empty host", engine, v.name)
 		empty, err := b.oneMore(ctx, v, set.rounds)
 		if err != nil {
 			return s, err
 		}
-		progress("engine %s: %s gets %d endpoints", engine, v.name, s.Endpoints)
+		page.Progress("engine %s: %s gets %d endpoints", engine, v.name, s.Endpoints)
 		begin := time.Now()
 		drop, err := b.fill(ctx, names, s.Endpoints/scaleNetworks)
 		if err != nil {
 			return s, err
 		}
-		progress("engine %s: %s on the full host, which took %.0f s", engine, v.name, time.Since(begin).Seconds())
+		page.Progress("engine %s: %s on the full host, which took %.0f s", engine, v.name, time.Since(begin).Seconds())
 		full, err := b.oneMore(ctx, v, set.rounds)
 		if err != nil {
 			return s, err

@@ -22,6 +22,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -80,7 +81,7 @@ func bench(ctx context.Context, set settings) (err error) {
 	if r.Machine, err = stats.DescribeMachine(); err != nil {
 		return err
 	}
-	progress("engine %s: %d hosts, Consul, the plugin, Swarm", set.engine, hosts)
+	page.Progress("engine %s: %d hosts, Consul, the plugin, Swarm", set.engine, hosts)
 	b, err := newBed(ctx, set)
 	if err != nil {
 		return err
@@ -89,15 +90,15 @@ func bench(ctx context.Context, set settings) (err error) {
 	if r.Filtered, err = b.filtered(ctx); err != nil {
 		return err
 	}
-	progress("%d streams of %d s on each network", set.streams, set.seconds)
+	page.Progress("%d streams of %d s on each network", set.streams, set.seconds)
 	if r.Throughput, err = b.measureThroughput(ctx, set.streams, set.seconds); err != nil {
 		return err
 	}
-	progress("%d rounds of starts", set.rounds)
+	page.Progress("%d rounds of starts", set.rounds)
 	if r.Attach, err = b.measureAttach(ctx, set.rounds); err != nil {
 		return err
 	}
-	progress("%d arrivals on each network", set.arrivals)
+	page.Progress("%d arrivals on each network", set.arrivals)
 	if r.Arrival, err = b.measureArrivals(ctx, set.arrivals); err != nil {
 		return err
 	}
@@ -106,12 +107,9 @@ func bench(ctx context.Context, set settings) (err error) {
 		return err
 	}
 	r.LoadAtEnd = end.Load
-	if err := r.write(set.folder, set.page); err != nil {
+	if err := page.Write(set.folder, "cluster", set.page, r, r.markdown()); err != nil {
 		return err
 	}
 	fmt.Print(r.markdown())
 	return nil
 }
-
-// progress tells whoever waits what is being measured.
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -43,7 +44,7 @@ func (b *bed) measureQueries(ctx context.Context, set settings, r *results) erro
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			progress("round %d: %s: %.0f queries/s, %.2f µs of CPU each; p99 %.0f µs", round+1, s.name, got.rate, got.cpu, got.p99)
+			page.Progress("round %d: %s: %.0f queries/s, %.2f µs of CPU each; p99 %.0f µs", round+1, s.name, got.rate, got.cpu, got.p99)
 			r.Queries[s.name] = append(r.Queries[s.name], got.rate)
 			r.CPU[s.name] = append(r.CPU[s.name], got.cpu)
 			r.P50[s.name] = append(r.P50[s.name], got.p50)

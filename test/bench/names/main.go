@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ournet/ournet/test/bench/page"
 	"github.com/ournet/ournet/test/bench/stats"
 	"github.com/ournet/ournet/test/lab"
 )
@@ -94,18 +95,18 @@ func bench(ctx context.Context, set settings) (err error) {
 	if r.Machine, err = stats.DescribeMachine(); err != nil {
 		return err
 	}
-	progress("a host with the plugin, and %d names on each network", names)
+	page.Progress("a host with the plugin, and %d names on each network", names)
 	b, err := newBed(ctx, set)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.remove(ctx)) }()
 	r.Engine = b.version
-	progress("%d rounds of queries", set.rounds)
+	page.Progress("%d rounds of queries", set.rounds)
 	if err := b.measureQueries(ctx, set, &r); err != nil {
 		return err
 	}
-	progress("%d arrivals on each network", set.arrivals)
+	page.Progress("%d arrivals on each network", set.arrivals)
 	if r.Arrival, err = b.measureArrivals(ctx, set.arrivals); err != nil {
 		return err
 	}
@@ -114,12 +115,9 @@ func bench(ctx context.Context, set settings) (err error) {
 		return err
 	}
 	r.LoadAtEnd = end.Load
-	if err := r.write(set.folder, set.page); err != nil {
+	if err := page.Write(set.folder, "names", set.page, r, r.markdown()); err != nil {
 		return err
 	}
 	fmt.Print(r.markdown())
 	return nil
 }
-
-// progress tells whoever waits what is being measured.
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }

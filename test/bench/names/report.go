@@ -1,10 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/ournet/ournet/test/bench/stats"
@@ -76,29 +73,4 @@ func (r results) writeArrivals(b *strings.Builder) {
 		}
 		fmt.Fprintln(b)
 	}
-}
-
-// write puts names.json and names.md into the folder, and a copy of the latter at page,
-// unless that is empty.
-func (r results) write(folder, page string) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("make the results' folder: %w", err)
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode the results: %w", err)
-	}
-	files := map[string][]byte{
-		filepath.Join(folder, "names.json"): append(text, '\n'),
-		filepath.Join(folder, "names.md"):   []byte(r.markdown()),
-	}
-	if page != "" {
-		files[page] = []byte(r.markdown())
-	}
-	for file, text := range files {
-		if err := os.WriteFile(file, text, 0o644); err != nil {
-			return fmt.Errorf("write the results: %w", err)
-		}
-	}
-	return nil
 }
