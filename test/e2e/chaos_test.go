@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -44,11 +43,10 @@ func TestChaos_killsOfThePluginWhileContainersComeAndGo(t *testing.T) {
 		h.run("docker run -d --name anchor --network one busybox sleep 1d")
 		h.run("docker network connect two anchor")
 
-		ctx, stop := context.WithCancel(h.ctx)
-		kills := make(chan int)
-		go func() { kills <- h.killNowAndThen(ctx, rand.New(rand.NewPCG(seed, 1))) }()
+		enough, kills := make(chan struct{}), make(chan int)
+		go func() { kills <- h.killNowAndThen(enough, rand.New(rand.NewPCG(seed, 1))) }()
 		failed := h.comeAndGo(rand.New(rand.NewPCG(seed, 2)))
-		stop()
+		close(enough)
 		h.Logf("%d kills, %d of %d commands failed", <-kills, failed, chaosSteps)
 
 		if err := h.pluginReturns(0); err != nil {
@@ -63,8 +61,8 @@ func TestChaos_killsOfThePluginWhileContainersComeAndGo(t *testing.T) {
 }
 
 // killNowAndThen kills the plugin, some time after the engine has taken it up, until
-// ctx ends. It returns how often it did.
-func (h *host) killNowAndThen(ctx context.Context, random *rand.Rand) int {
+// it is enough. It returns how often it did.
+func (h *host) killNowAndThen(enough <-chan struct{}, random *rand.Rand) int {
 	before, kills := 0, 0
 	for {
 		pause := time.After(time.Duration(random.IntN(900)) * time.Millisecond)
@@ -74,14 +72,16 @@ func (h *host) killNowAndThen(ctx context.Context, random *rand.Rand) int {
 		}
 		select {
 		case <-pause:
-		case <-ctx.Done():
+		case <-enough:
 			return kills
 		}
+		// A kill that has begun is not broken off: nobody would know whether another
+		// process is to come.
 		var err error
-		if before, err = h.PluginPID(ctx, pluginName); err == nil {
-			err = h.KillPlugin(ctx, pluginName)
+		if before, err = h.PluginPID(h.ctx, pluginName); err == nil {
+			err = h.KillPlugin(h.ctx, pluginName)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			h.Error(err)
 			return kills
 		}
@@ -122,6 +122,9 @@ func (h *host) neighboursReachEachOther(anchor string) {
 	all, err := h.inhabitants()
 	if err != nil {
 		h.Fatal(err)
+	}
+	if _, runs := all[anchor]; !runs {
+		h.Fatalf("%s does not run: %s", anchor, h.run("docker inspect --format {{json .State}} "+anchor))
 	}
 	owners := map[string]string{}
 	for name, c := range all {
