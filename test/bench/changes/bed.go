@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/store/consul"
@@ -45,6 +46,11 @@ type host struct {
 type result struct {
 	received, sent, requests float64
 	median                   time.Duration
+	// cpu is what one change costs all hosts together, in this process.
+	cpu time.Duration
+	// grown is how long it took until all knew the endpoints that were announced
+	// before, and grownCPU what that cost all hosts together.
+	grown, grownCPU time.Duration
 }
 
 // start starts the hosts and lets them all join one network.
@@ -115,19 +121,21 @@ func (h *host) until(ctx context.Context, wanted func(v *cluster.View) bool) err
 
 // measure brings the number of endpoints to n, and then changes some one by one.
 func (b *bed) measure(ctx context.Context, n int) (result, error) {
-	if err := b.grow(ctx, n); err != nil {
+	all, err := b.grow(ctx, n)
+	if err != nil {
 		return result{}, err
 	}
 	idle, err := b.idle(ctx)
 	if err != nil {
 		return result{}, err
 	}
-	var (
-		all   result
-		times []time.Duration
-	)
+	var times []time.Duration
 	others := b.hosts[1:]
 	before, start := b.count(), time.Now()
+	worked, err := cpu()
+	if err != nil {
+		return result{}, err
+	}
 	for range b.changes {
 		e := endpoint(b.network, b.have+1)
 		began := time.Now()
@@ -136,12 +144,17 @@ func (b *bed) measure(ctx context.Context, n int) (result, error) {
 		}
 		b.have++
 		for _, h := range others {
-			if err := h.until(ctx, func(v *cluster.View) bool { return len(v.Endpoints(b.network)) == b.have }); err != nil {
+			if err := h.until(ctx, b.complete); err != nil {
 				return result{}, fmt.Errorf("wait for a change: %w", err)
 			}
 		}
 		times = append(times, time.Since(began))
 	}
+	now, err := cpu()
+	if err != nil {
+		return result{}, err
+	}
+	all.cpu = (now - worked) / time.Duration(b.changes)
 	// What the hosts do without a change is not its cost.
 	cost := b.count().minus(before).minus(idle.times(time.Since(start).Seconds())).times(1 / float64(b.changes*len(others)))
 	all.received, all.sent, all.requests = cost.received, cost.sent, cost.requests
@@ -150,8 +163,17 @@ func (b *bed) measure(ctx context.Context, n int) (result, error) {
 	return all, nil
 }
 
-// grow announces endpoints, as many at each host.
-func (b *bed) grow(ctx context.Context, n int) error {
+// cpu returns how long processors worked for this process so far.
+func cpu() (time.Duration, error) {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return 0, fmt.Errorf("ask for the time of processors: %w", err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), nil
+}
+
+// grow announces endpoints, as many at each host, and returns what that took.
+func (b *bed) grow(ctx context.Context, n int) (took result, err error) {
 	byHost := make([][]cluster.Endpoint, len(b.hosts))
 	for i := 1; i <= n; i++ {
 		byHost[i%len(b.hosts)] = append(byHost[i%len(b.hosts)], endpoint(b.network, i))
@@ -160,19 +182,29 @@ func (b *bed) grow(ctx context.Context, n int) error {
 	for i := n + 1; i <= b.have; i++ {
 		byHost[0] = append(byHost[0], endpoint(b.network, i))
 	}
+	start := time.Now()
+	worked, err := cpu()
+	if err != nil {
+		return took, err
+	}
 	for i, h := range b.hosts {
 		if err := h.Sync(ctx, byHost[i]); err != nil {
-			return err
+			return took, err
 		}
 	}
 	b.have = max(n, b.have)
 	for i, h := range b.hosts {
-		if err := h.until(ctx, func(v *cluster.View) bool { return len(v.Endpoints(b.network)) == b.have }); err != nil {
-			return fmt.Errorf("host %d sees %d of %d endpoints: %w", i, len(h.View().Endpoints(b.network)), b.have, err)
+		if err := h.until(ctx, b.complete); err != nil {
+			return took, fmt.Errorf("host %d sees %d of %d endpoints: %w", i, len(h.View().Endpoints(b.network)), b.have, err)
 		}
 	}
-	return nil
+	now, err := cpu()
+	took.grown, took.grownCPU = time.Since(start), now-worked
+	return took, err
 }
+
+// complete reports whether a view has all endpoints.
+func (b *bed) complete(v *cluster.View) bool { return len(v.Endpoints(b.network)) == b.have }
 
 // idle returns what passes in a second when nothing changes: signs of life.
 func (b *bed) idle(ctx context.Context) (counts, error) {

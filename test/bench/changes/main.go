@@ -1,6 +1,8 @@
 // Changes measures what one change of an endpoint costs every other host of a cluster:
 // bytes that Consul sends it and requests that it makes, at some numbers of endpoints.
-// What is counted is what goes over the connections to a real Consul, headers and all.
+// What is counted is what goes over the connections to a real Consul, headers and all;
+// and how long processors work for a change, for all hosts together. The last columns
+// are of the announcing of all endpoints at once, by all hosts at the same time.
 //
 //	go run ./test/bench/changes
 //
@@ -81,7 +83,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Printf("%d hosts, all on one network; for each other host and one change:\n\n", o.hosts)
-	fmt.Printf("| endpoints | bytes received | bytes sent | requests | until all know, median |\n|---:|---:|---:|---:|---:|\n")
+	fmt.Printf("| endpoints | bytes received | bytes sent | requests | until all know, median | CPU of all hosts | all endpoints at once | CPU of all hosts |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	b := bed{consul: c.Addresses()[0], changes: o.changes}
 	defer b.close()
 	if err := b.start(ctx, o.hosts); err != nil {
@@ -92,7 +94,8 @@ func run(ctx context.Context, o options) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %d | %.0f | %.0f | %.1f | %s |\n", n, r.received, r.sent, r.requests, r.median.Round(time.Millisecond))
+		fmt.Printf("| %d | %.0f | %.0f | %.1f | %s | %s | %s | %s |\n", n, r.received, r.sent, r.requests, r.median.Round(time.Millisecond), r.cpu.Round(time.Millisecond),
+			r.grown.Round(time.Millisecond), r.grownCPU.Round(time.Millisecond))
 	}
 	return nil
 }
