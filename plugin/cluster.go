@@ -19,6 +19,7 @@ import (
 	"github.com/ournet/ournet/internal/underlay"
 	"github.com/ournet/ournet/internal/version"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/plugin/remotenames"
 )
 
 // clusterParts are what a host has for its cluster. It has them without one as well: it
@@ -121,7 +122,7 @@ func (p *parts) runCluster(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	changes := p.cluster.Changes()
 	defer changes.Close()
-	p.follower.names = newRemoteNames(p.cluster, p.records)
+	p.follower.names = remotenames.New(p.cluster, p.records)
 	g.Go(func() error { return p.follower.follow(ctx, changes) })
 	g.Go(func() error { return p.follower.welcome(ctx) })
 	g.Go(func() error { return p.propagator.run(ctx) })

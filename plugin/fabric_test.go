@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"github.com/ournet/ournet/driver"
+	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/engine"
 	"github.com/ournet/ournet/internal/store/memstore"
+	"github.com/ournet/ournet/plugin/remotenames"
 )
 
 func TestFabric_networkOnTwoHostsIsOne(t *testing.T) {
@@ -40,15 +42,15 @@ func TestFabric_networkOnTwoHostsIsOne(t *testing.T) {
 	})
 
 	records := newFakeRecords()
-	names := newRemoteNames(b.cluster, records)
-	names.setNetwork(nb)
+	names := remotenames.New(b.cluster, records)
+	names.SetNetwork(nb.ID, cluster.NetworkID(id))
 	host1 := string(a.cluster.Self().ID)
 	if got := records.text(); got != engineID("b1")+" "+host1+" web,www=10.9.0.7" {
 		t.Errorf("names at host 2 = %q", got)
 	}
 	a.must(t, "/NetworkDriver.Leave", a.both("a1", "e1", ""))
 	eventually(t, "host 2 knows that it is gone", func() bool { return len(b.peers.Peers(id)) == 0 })
-	names.setNetwork(nb)
+	names.SetNetwork(nb.ID, cluster.NetworkID(id))
 	if got := records.text(); got != "" {
 		t.Errorf("names at host 2 = %q, want none", got)
 	}

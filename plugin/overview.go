@@ -11,6 +11,7 @@ import (
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/overlay"
 	"github.com/ournet/ournet/internal/cluster"
+	"github.com/ournet/ournet/plugin/remotenames"
 )
 
 // viewer has what is known of the cluster, in memory; *cluster.Cluster.
@@ -100,7 +101,7 @@ type follower struct {
 	log      logrus.FieldLogger
 	networks NetworkLister
 	tunnels  refresher
-	names    *remoteNames
+	names    *remotenames.Names
 	// tell is told after each change that may concern networks as a whole.
 	tell func()
 
@@ -166,10 +167,10 @@ func (f *follower) act(ctx context.Context, change cluster.Change) {
 		}
 	}
 	all := f.networks.All()
-	f.names.setHosts()
-	f.names.keepOnly(all)
+	f.names.SetHosts()
+	f.names.KeepOnly(all)
 	for _, n := range concerned(all, change) {
-		f.names.setNetwork(n)
+		f.names.SetNetwork(n.ID, cluster.NetworkID(n.Overlay.Cluster))
 		if err := f.tunnels.Refresh(ctx, n); err != nil && ctx.Err() == nil {
 			f.log.WithError(err).WithField("network", n.ID.Short()).Warn("the next sweep sets up what other hosts told")
 		}

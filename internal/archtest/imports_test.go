@@ -26,6 +26,7 @@ func internalImports() map[string][]string {
 		"cli":                      {"internal/admin", "internal/config", "internal/engine", "internal/version"},
 		"plugin":                   {"*"},
 		"plugin/names":             {"dns", "driver", "internal/backoff", "internal/engine", "internal/sandbox", "internal/store", "internal/turn"},
+		"plugin/remotenames":       {"dns", "driver", "internal/cluster"},
 		"dns":                      {},
 		"driver":                   {"internal/store", "internal/ttl", "internal/turn"},
 		"driver/bridge":            {"driver", "driver/port", "internal/firewall", "internal/hostport", "internal/link", "internal/turn"},
