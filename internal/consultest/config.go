@@ -40,6 +40,9 @@ func (c *Cluster) configure(s *Server, i int) error {
 	if len(peers) == 1 {
 		delete(conf, "retry_join")
 	}
+	if c.opts.Connections > 0 {
+		conf["limits"] = map[string]any{"http_max_conns_per_client": c.opts.Connections}
+	}
 	if c.opts.ACL {
 		conf["acl"] = map[string]any{
 			"enabled":        true,

@@ -42,6 +42,9 @@ type Options struct {
 	Addresses []netip.Addr
 	// ACL denies what no token allows; TLS wants certificates of both sides.
 	ACL, TLS bool
+	// Connections is how many one address may have to a server, where many hosts share
+	// one; 0 is Consul's own limit.
+	Connections int
 	// Enter are the words before a server's command, "nsenter --net=…": how it gets
 	// to where its address is.
 	Enter []string
