@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -115,8 +116,14 @@ type inhabitant struct {
 	}
 }
 
-// inhabitants returns the running containers by name.
+// inhabitants returns the running containers by name, each with the networks that it is
+// on. Engine 20.10 also shows one that it has refused to connect the container to: of
+// ournet's networks those are left out whose members it is not among.
 func (h *host) inhabitants() (map[string]inhabitant, error) {
+	joined, err := h.joined()
+	if err != nil {
+		return nil, err
+	}
 	var ids []struct {
 		ID string `json:"Id"`
 	}
@@ -130,11 +137,35 @@ func (h *host) inhabitants() (map[string]inhabitant, error) {
 			return nil, err
 		}
 		c.Name = strings.TrimPrefix(c.Name, "/")
+		maps.DeleteFunc(c.NetworkSettings.Networks, func(_ string, a attachment) bool {
+			endpoints, ours := joined[a.NetworkID]
+			return ours && !endpoints[a.EndpointID]
+		})
 		if c.State.Running {
 			byName[c.Name] = c
 		}
 	}
 	return byName, nil
+}
+
+// joined returns the endpoints of each of the plugin's networks that the engine has
+// given to a container.
+func (h *host) joined() (map[string]map[string]bool, error) {
+	networks, err := h.ournetNetworks()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]map[string]bool{}
+	for _, n := range networks {
+		if err := h.ask("/networks/"+n.ID, &n); err != nil {
+			return nil, err
+		}
+		all[n.ID] = map[string]bool{}
+		for _, c := range n.Containers {
+			all[n.ID][c.EndpointID] = true
+		}
+	}
+	return all, nil
 }
 
 // ournetNetworks returns the engine's networks of the plugin.

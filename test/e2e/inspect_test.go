@@ -17,6 +17,7 @@ type network struct {
 		Config []struct{ Subnet, IPRange, Gateway string }
 	}
 	Containers map[string]struct {
+		EndpointID  string
 		Name        string
 		MacAddress  string
 		IPv4Address string
