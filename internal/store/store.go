@@ -110,13 +110,14 @@ func Check(key string, at Index) Op { return Op{Kind: OpCheck, Key: key, Index: 
 // by single slashes, none of them "." or "..", and without a space at either end. Every
 // implementation takes at least 32 ops and 256 KiB of values in one Apply.
 type KV interface {
-	// Get returns the pair at key, or ErrNotFound.
+	// Get returns the pair at key, or ErrNotFound. It has every write that was
+	// acknowledged before the call, and every one that a List of this KV told of.
 	Get(ctx context.Context, key string) (Pair, error)
 
 	// List returns all pairs whose key begins with prefix, in the order of their
 	// keys, and the index to wait after, which is never 0: the pairs have every
 	// change of the prefix up to it. With after 0 they also have every write that was acknowledged
-	// before the call.
+	// before the call, or that a List of this KV told of.
 	//
 	// With after > 0 it first waits until something under prefix is changed by a
 	// write with a larger index, or ctx ends (which is an error). Deletions count

@@ -13,8 +13,9 @@
 //     deleted, so a list that could hide something is an error.
 //
 // Reads are consistent: the leader asks the others whether it still leads, so they
-// see every acknowledged write. Waits are stale: any server answers them out of
-// what it has, so they neither load the leader nor end with it.
+// see every acknowledged write; and they see what a wait has told of, see [horizon].
+// Waits are stale: any server answers them out of what it has, so they neither load
+// the leader nor end with it.
 package consul
 
 import (
@@ -37,6 +38,7 @@ type Store struct {
 	token   *token
 	servers *servers
 	empty   empties
+	horizon horizon
 
 	mu     sync.Mutex // guards all below
 	leases map[string]*lease
@@ -75,10 +77,9 @@ func New(log logrus.FieldLogger, cfg Config) (*Store, error) {
 // Get implements [store.KV].
 func (s *Store) Get(ctx context.Context, key string) (store.Pair, error) {
 	var found *consulapi.KVPair
-	err := s.servers.ask(ctx, anytime, func(ctx context.Context, c *consulapi.Client) error {
-		var err error
-		found, _, err = c.KV().Get(s.prefix+key, s.consistent(ctx))
-		return err
+	err := s.read(ctx, func(ctx context.Context) (index store.Index, err error) {
+		found, index, err = s.get(ctx, s.prefix+key)
+		return index, err
 	})
 	if err != nil {
 		return store.Pair{}, fmt.Errorf("get %q: %w", key, err)
@@ -87,6 +88,23 @@ func (s *Store) Get(ctx context.Context, key string) (store.Pair, error) {
 		return store.Pair{}, fmt.Errorf("get %q: %w", key, store.ErrNotFound)
 	}
 	return s.pair(found), nil
+}
+
+// get asks the leader for a key, nil if it is not there.
+func (s *Store) get(ctx context.Context, key string) (*consulapi.KVPair, store.Index, error) {
+	var (
+		found *consulapi.KVPair
+		meta  *consulapi.QueryMeta
+	)
+	err := s.servers.ask(ctx, anytime, func(ctx context.Context, c *consulapi.Client) error {
+		var err error
+		found, meta, err = c.KV().Get(key, s.consistent(ctx))
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return found, store.Index(meta.LastIndex), nil
 }
 
 // List implements [store.KV].
@@ -141,19 +159,26 @@ func (s *Store) wait(ctx context.Context, prefix string, after store.Index) ([]s
 	if err != nil {
 		return nil, 0, err
 	}
+	s.horizon.see(store.Index(meta.LastIndex))
 	return s.visible(ctx, prefix, pairs, meta)
 }
 
-// now lists what every acknowledged write made.
+// now lists what every acknowledged write made, and every one that a wait has told of.
 func (s *Store) now(ctx context.Context, prefix string) ([]store.Pair, store.Index, error) {
 	var (
 		pairs consulapi.KVPairs
 		meta  *consulapi.QueryMeta
 	)
-	err := s.servers.ask(ctx, anytime, func(ctx context.Context, c *consulapi.Client) error {
-		var err error
-		pairs, meta, err = c.KV().List(s.prefix+prefix, s.consistent(ctx))
-		return err
+	err := s.read(ctx, func(ctx context.Context) (store.Index, error) {
+		err := s.servers.ask(ctx, anytime, func(ctx context.Context, c *consulapi.Client) error {
+			var err error
+			pairs, meta, err = c.KV().List(s.prefix+prefix, s.consistent(ctx))
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		return store.Index(meta.LastIndex), nil
 	})
 	if err != nil {
 		return nil, 0, err
