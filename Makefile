@@ -29,8 +29,10 @@ ENGINE ?= 29
 FUZZTIME ?= 10s
 # Which tests `make lab-test` and `make e2e` run.
 RUN ?= .
-# How many rounds `make chaos` has; SCALE=0.1 has them in a tenth of the time.
+# How many rounds `make chaos` has, and in how many clusters at once; SCALE=0.1 has them
+# in a tenth of the time.
 ROUNDS ?= 200
+CLUSTERS ?= 1
 SCALE ?= 1
 
 # Stamping the commit would fail in a clone of another user's, and makes builds differ.
@@ -148,9 +150,9 @@ e2e: packages engines registry consul compose plugin ## end-to-end tests on both
 	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
 
 .PHONY: chaos
-chaos: packages engines consul compose plugin ## ROUNDS=200 of troubles over a cluster, SCALE=1; OURNET_SEED repeats a run
-	@OURNET_ROUNDS=$(ROUNDS) OURNET_SCALE=$(SCALE) \
-		go test $(AS_ROOT) -count=1 -v -timeout 24h -run '^TestClusterChaos$$' ./test/e2e/...
+chaos: packages engines consul compose plugin ## ROUNDS=200 of troubles over CLUSTERS=1, SCALE=1; OURNET_SEED repeats a run
+	@OURNET_ROUNDS=$(ROUNDS) OURNET_CLUSTERS=$(CLUSTERS) OURNET_SCALE=$(SCALE) \
+		go test $(AS_ROOT) -count=1 -v -timeout 24h -parallel $(CLUSTERS) -run '^TestClusterChaos$$' ./test/e2e/...
 
 .PHONY: bench
 bench: packages-bench engines plugin consul coredns ## measure ournet beside the built-in bridge and Swarm, into build/bench and docs/bench-results*.md

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,10 +18,12 @@ import (
 )
 
 const (
-	// defaultRounds is how many rounds there are, and defaultScale what the times of
-	// the troubles are multiplied with, where nobody says; `make chaos` does.
-	defaultRounds = 6
-	defaultScale  = 0.1
+	// defaultRounds is how many rounds there are, in how many clusters, and defaultScale
+	// what the times of the troubles are multiplied with, where nobody says; `make chaos`
+	// does.
+	defaultRounds   = 6
+	defaultClusters = 1
+	defaultScale    = 0.1
 	// defaultSeed has a trouble of another kind in each of these rounds.
 	defaultSeed = 53
 	// chaosPeople is how many containers a host has at most.
@@ -32,35 +35,76 @@ const (
 // address.
 //
 // OURNET_SEED repeats a run's troubles and commands, OURNET_ROUNDS says how many rounds,
-// OURNET_SCALE how long they take (1: hosts are cut off for 5, 30 or 120 s).
+// OURNET_SCALE how long they take (1: hosts are cut off for 5, 30 or 120 s), and
+// OURNET_CLUSTERS in how many clusters at the same time; each of them has its share of
+// the rounds, and its own troubles. go test runs as many at once as -parallel says.
 func TestClusterChaos(t *testing.T) {
 	t.Parallel()
-	seed := uint64(fromEnv(t, "OURNET_SEED", defaultSeed))
-	rounds := int(fromEnv(t, "OURNET_ROUNDS", defaultRounds))
-	scale := fromEnv(t, "OURNET_SCALE", defaultScale)
-	t.Logf("OURNET_SEED=%d OURNET_ROUNDS=%d OURNET_SCALE=%g", seed, rounds, scale)
-	inFreshCluster(t, clusterOptions{engines: mixed.engines(), servers: 3}, func(c *cluster) {
-		c.overlay("one", "--subnet 10.80.0.0/24")
-		c.overlay("two", "--ipv6 --subnet 10.81.0.0/16 --subnet fd00:81::/64")
-		chaos := &chaos{cluster: c, random: rand.New(rand.NewPCG(seed, 0)), scale: scale}
-		for round := range rounds {
-			trouble := chaos.next()
-			name := fmt.Sprintf("round %d, %s", round+1, trouble.name)
-			begin := time.Now()
-			passed := c.part(name, func(c *cluster) {
-				inRound := *chaos
-				inRound.cluster = c
-				inRound.whileTheyComeAndGo(rand.New(rand.NewPCG(seed, uint64(round+1))), trouble)
-				c.assertConsistent("in the quiet")
-			})
-			t.Logf("%s: %.1f s", name, time.Since(begin).Seconds())
-			if !passed {
-				return
-			}
+	r := chaosRun{
+		seed:     uint64(fromEnv(t, "OURNET_SEED", defaultSeed)),
+		rounds:   int(fromEnv(t, "OURNET_ROUNDS", defaultRounds)),
+		clusters: int(fromEnv(t, "OURNET_CLUSTERS", defaultClusters)),
+		scale:    fromEnv(t, "OURNET_SCALE", defaultScale),
+	}
+	t.Logf("OURNET_SEED=%d OURNET_ROUNDS=%d OURNET_CLUSTERS=%d OURNET_SCALE=%g", r.seed, r.rounds, r.clusters, r.scale)
+	for number := range r.clusters {
+		t.Run(fmt.Sprintf("cluster %d", number+1), func(t *testing.T) {
+			t.Parallel()
+			inFreshCluster(t, clusterOptions{engines: mixed.engines(), servers: 3}, func(c *cluster) { r.in(c, number) })
+		})
+	}
+}
+
+// chaosRun is what a run is like.
+type chaosRun struct {
+	seed             uint64
+	rounds, clusters int
+	scale            float64
+}
+
+// share returns how many of the rounds a cluster has; the first is 0.
+func (r chaosRun) share(number int) int {
+	return (r.rounds + r.clusters - 1 - number) / r.clusters
+}
+
+// random returns what chooses in a round of a cluster, and for round 0 the troubles. It
+// is the same for the same seed, and different for each cluster and round.
+func (r chaosRun) random(number, round int) *rand.Rand {
+	return rand.New(rand.NewPCG(r.seed, uint64(number)<<32|uint64(round)))
+}
+
+// in has the share of one cluster.
+func (r chaosRun) in(c *cluster, number int) {
+	c.Helper()
+	c.overlay("one", "--subnet 10.80.0.0/24")
+	c.overlay("two", "--ipv6 --subnet 10.81.0.0/16 --subnet fd00:81::/64")
+	chaos := &chaos{cluster: c, random: r.random(number, 0), scale: r.scale}
+	var took []time.Duration
+	for round := 1; round <= r.share(number); round++ {
+		trouble := chaos.next()
+		name := fmt.Sprintf("round %d, %s", round, trouble.name)
+		begin := time.Now()
+		passed := c.part(name, func(c *cluster) {
+			defer c.watch("one", "two")()
+			inRound := *chaos
+			inRound.cluster = c
+			inRound.whileTheyComeAndGo(r.random(number, round), trouble)
+			took = append(took, c.assertConsistent("in the quiet"))
+		})
+		c.Logf("%s: %.1f s", name, time.Since(begin).Seconds())
+		if !passed {
+			return
 		}
-		c.removeAll()
-		c.assertStoreEmpty()
-	})
+	}
+	c.removeAll()
+	c.assertStoreEmpty()
+	if len(took) == 0 {
+		return
+	}
+	slices.Sort(took)
+	inTime, _ := slices.BinarySearch(took, promised+1)
+	c.Logf("%d rounds; consistent after %.2f s at the median, %.2f s at most, and in %d later than %s",
+		len(took), took[len(took)/2].Seconds(), took[len(took)-1].Seconds(), len(took)-inTime, promised)
 }
 
 func fromEnv(t *testing.T, name string, value float64) float64 {
@@ -165,7 +209,8 @@ func (c *chaos) replace(h *host) error {
 }
 
 // whileTheyComeAndGo has the trouble come while containers come and go on all hosts.
-// Commands may fail then; a host may be away.
+// Commands may fail then; a host may be away. It returns when the last ones have ended: an
+// engine does to the end what it was told, even if nobody waits for it.
 func (c *chaos) whileTheyComeAndGo(random *rand.Rand, t trouble) {
 	c.Helper()
 	ctx, stop := context.WithCancel(c.Context())
@@ -178,7 +223,9 @@ func (c *chaos) whileTheyComeAndGo(random *rand.Rand, t trouble) {
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				done[i]++
-				if err := h.oneComesOrGoes(ctx, own); err != nil {
+				if err := h.oneComesOrGoes(context.WithoutCancel(ctx), own); errors.Is(err, context.DeadlineExceeded) {
+					return err
+				} else if err != nil {
 					failed[i]++
 				}
 			}
@@ -193,7 +240,13 @@ func (c *chaos) whileTheyComeAndGo(random *rand.Rand, t trouble) {
 	c.Logf("commands on each host: %v, of which failed: %v", done, failed)
 }
 
+// endless is when a command is not waited for any more. The engine alone waits for up to
+// a minute for a plugin that is gone.
+const endless = 3 * time.Minute
+
 func (h *host) oneComesOrGoes(ctx context.Context, random *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(ctx, endless)
+	defer cancel()
 	name := fmt.Sprintf("%s-%d", h.Host.Name, random.IntN(chaosPeople))
 	lines := []string{"docker rm -f " + name}
 	if _, err := h.Docker(ctx, "container", "inspect", name); err != nil {
@@ -209,5 +262,8 @@ func (h *host) oneComesOrGoes(ctx context.Context, random *rand.Rand) error {
 	}
 	line := lines[random.IntN(len(lines))]
 	_, err := h.Docker(ctx, strings.Fields(line)[1:]...)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s on %s does not end: %w", line, h.Host.Name, ctx.Err())
+	}
 	return err
 }
