@@ -124,7 +124,7 @@ func (h *host) neighboursReachEachOther(anchor string) {
 		h.Fatal(err)
 	}
 	if _, runs := all[anchor]; !runs {
-		h.Fatalf("%s does not run: %s", anchor, h.run("docker inspect --format {{json .State}} "+anchor))
+		h.Fatalf("%s does not run: %s", anchor, h.docker("inspect", "--format", "{{json .State}}", anchor))
 	}
 	owners := map[string]string{}
 	for name, c := range all {

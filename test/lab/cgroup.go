@@ -169,11 +169,28 @@ func killCgroup(dir string) error {
 		if err != nil {
 			return fmt.Errorf("read process id: %w", err)
 		}
-		if p, err := findProcess(pid); err == nil {
-			if err := p.signal(unix.SIGKILL); err != nil {
-				return err
-			}
+		p, err := findProcess(pid)
+		if err != nil || !inCgroup(pid, filepath.Base(dir)) {
+			continue // it has ended, and its id may be another's by now
+		}
+		if err := p.signal(unix.SIGKILL); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// inCgroup reports whether a process is in a control group whose folder has that name
+// (cgroups(7), /proc/pid/cgroup).
+func inCgroup(pid int, name string) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasSuffix(strings.TrimSpace(line), "/"+name) {
+			return true
+		}
+	}
+	return false
 }

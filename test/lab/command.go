@@ -106,8 +106,12 @@ func (r *Running) Wait() (string, error) {
 // Stop asks the command to end (SIGTERM), waits until it has, and returns its
 // output. That it ended by the signal is no error.
 func (r *Running) Stop() (string, error) {
-	if err := killGroup(r.cmd, syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return "", fmt.Errorf("stop %s: %w", strings.Join(r.args, " "), err)
+	select {
+	case <-r.done: // its id may be another's by now
+	default:
+		if err := killGroup(r.cmd, syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return "", fmt.Errorf("stop %s: %w", strings.Join(r.args, " "), err)
+		}
 	}
 	out, err := r.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
