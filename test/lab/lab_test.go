@@ -350,7 +350,9 @@ func assertGone(t *testing.T, l *Lab) {
 	}
 }
 
-// namespaces returns the namespaces of all of the lab's processes.
+// namespaces returns the namespaces of all of the lab's processes. The kernel gives a
+// namespace's number to another one soon after its end, so they are held until the end
+// of the test.
 func namespaces(t *testing.T, l *Lab) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -360,7 +362,12 @@ func namespaces(t *testing.T, l *Lab) map[string]bool {
 			t.Fatal(err)
 		}
 		for _, kind := range []string{"mnt", "pid", "net", "uts", "ipc"} {
-			ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", first.PID, kind))
+			held, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", first.PID, kind))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = held.Close() })
+			ns, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", held.Fd()))
 			if err != nil {
 				t.Fatal(err)
 			}
