@@ -88,6 +88,9 @@ func (m *Manager) compare(ctx context.Context, p *pool) error {
 	var found ledger.Checked
 	err := m.ask(ctx, "comparing reserves", func(ctx context.Context, l *ledger.Ledger) (err error) {
 		found, err = l.Check(ctx, p.Subnet, have)
+		if err == nil && found.Missed && !found.Back {
+			err = l.Vouch(ctx, p.Subnet, m.othersOf(p))
+		}
 		if !errors.Is(err, ledger.ErrNoPool) {
 			return err
 		}
@@ -97,6 +100,9 @@ func (m *Manager) compare(ctx context.Context, p *pool) error {
 		})
 		if err == nil {
 			found, err = l.Check(ctx, p.Subnet, have)
+		}
+		if err == nil {
+			err = l.Vouch(ctx, p.Subnet, m.othersOf(p))
 		}
 		found.Back = true
 		return err
@@ -108,6 +114,21 @@ func (m *Manager) compare(ctx context.Context, p *pool) error {
 		m.log.Warnf("this host had been taken out of address pool %s of the cluster; it takes part again", p.Subnet)
 	}
 	return errors.Join(m.follow(ctx, p, found.Pool), m.settle(ctx, p, found))
+}
+
+// othersOf returns what containers of other hosts are seen to have of the pool.
+func (m *Manager) othersOf(p *pool) map[string]ledger.Holdings {
+	others := make(map[string]ledger.Holdings)
+	for host, addrs := range m.cluster.inUse(p.Subnet) {
+		have := make(ledger.Holdings)
+		for _, a := range addrs {
+			if p.hosts.Contains(a) {
+				have.Add(ledger.Base(a), ledger.Only(a))
+			}
+		}
+		others[host] = have
+	}
+	return others
 }
 
 // settle brings the reserve to what the ledger has. An address that a container of

@@ -24,6 +24,9 @@ type ClusterStore struct {
 	// Alive reports whether a host is there, as far as is known; nil means that
 	// all are.
 	Alive func(host string) bool
+	// InUse returns the addresses of a subnet that containers of other hosts have, by
+	// host, as far as is known; nil means that nothing is.
+	InUse func(subnet netip.Prefix) map[string][]netip.Addr
 }
 
 // cluster is what a manager has of its cluster.
@@ -31,6 +34,7 @@ type cluster struct {
 	*ledger.Ledger
 
 	alive func(host string) bool
+	inUse func(subnet netip.Prefix) map[string][]netip.Addr
 	// wake tells Run that there is something to do.
 	wake chan struct{}
 }
@@ -39,7 +43,10 @@ func newCluster(s ClusterStore, now func() time.Time) *cluster {
 	if s.Alive == nil {
 		s.Alive = func(string) bool { return true }
 	}
-	return &cluster{Ledger: ledger.New(s.KV, s.Host, now), alive: s.Alive, wake: make(chan struct{}, 1)}
+	if s.InUse == nil {
+		s.InUse = func(netip.Prefix) map[string][]netip.Addr { return nil }
+	}
+	return &cluster{Ledger: ledger.New(s.KV, s.Host, now), alive: s.Alive, inUse: s.InUse, wake: make(chan struct{}, 1)}
 }
 
 // AddressSpaces returns the address space that a network is to be asked for in, if
@@ -225,12 +232,14 @@ func (m *Manager) FreeHost(ctx context.Context, host string) error {
 	}
 	var errs []error
 	for _, p := range pools {
-		if _, has := p.Hosts[host]; has || p.Err != nil {
-			errs = append(errs, p.Err)
+		has, err := p.Err == nil, p.Err
+		if _, in := p.Hosts[host]; has && !in {
+			has, err = m.cluster.Uses(ctx, p.Subnet, host)
 		}
-		if _, has := p.Hosts[host]; has {
-			errs = append(errs, m.cluster.Vacate(ctx, p.Subnet, host))
+		if has && err == nil {
+			err = m.cluster.Vacate(ctx, p.Subnet, host)
 		}
+		errs = append(errs, err)
 	}
 	errs = append(errs, m.cluster.Unask(ctx, host))
 	if err := errors.Join(errs...); err != nil {

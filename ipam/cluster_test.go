@@ -23,11 +23,13 @@ type land struct {
 	kv     *kv // the cluster store
 	worlds map[string]*world
 	dead   map[string]bool
+	// seen has the addresses that containers are seen to have, by their hosts.
+	seen map[netip.Addr]string
 }
 
 func newLand(t *testing.T, hosts ...string) *land {
 	t.Helper()
-	l := &land{t: t, kv: &kv{KV: memstore.New()}, worlds: make(map[string]*world), dead: make(map[string]bool)}
+	l := &land{t: t, kv: &kv{KV: memstore.New()}, worlds: make(map[string]*world), dead: make(map[string]bool), seen: make(map[netip.Addr]string)}
 	for _, host := range hosts {
 		l.host(host)
 	}
@@ -38,7 +40,18 @@ func newLand(t *testing.T, hosts ...string) *land {
 func (l *land) host(name string) *world {
 	l.t.Helper()
 	w := newWorldWith(l.t, func(w *world) {
-		w.cluster = &ipam.ClusterStore{KV: l.kv, Host: name, Alive: func(host string) bool { return !l.dead[host] }}
+		w.cluster = &ipam.ClusterStore{
+			KV: l.kv, Host: name, Alive: func(host string) bool { return !l.dead[host] },
+			InUse: func(netip.Prefix) map[string][]netip.Addr {
+				others := make(map[string][]netip.Addr)
+				for a, host := range l.seen {
+					if host != name {
+						others[host] = append(others[host], a)
+					}
+				}
+				return others
+			},
+		}
 	})
 	l.worlds[name] = w
 	return w

@@ -32,8 +32,8 @@ func (m *Manager) meet(ctx context.Context, p *pool, g grant, t *tried) error {
 	}
 	anyWillDo := g.need == needMore || g.need == needOthers
 	switch {
-	case !t.joined && (errors.Is(err, ledger.ErrNotMember) || errors.Is(err, ledger.ErrNoPool)):
-		// Taken for dead, and back before Run has seen that.
+	case !t.joined && mustCompare(err):
+		// Taken for dead, and back before Run has seen that; or the store lost its past.
 		t.joined, t.more, t.others = true, false, false
 		return m.checkPool(ctx, p)
 	case anyWillDo && errors.Is(err, ErrAway):
@@ -44,6 +44,12 @@ func (m *Manager) meet(ctx context.Context, p *pool, g grant, t *tried) error {
 		return nil
 	}
 	return err
+}
+
+// mustCompare reports whether an error says that the ledger does not know this host as
+// it was.
+func mustCompare(err error) bool {
+	return errors.Is(err, ledger.ErrNotMember) || errors.Is(err, ledger.ErrNoPool) || errors.Is(err, ledger.ErrLost)
 }
 
 // refill gets more addresses of the cluster.
@@ -181,7 +187,7 @@ func (m *Manager) fetch(ctx context.Context, p *pool, a netip.Addr) error {
 		}
 		defer done()
 		err = m.ask(ctx, fmt.Sprintf("address %s, which this host has not in reserve,", a), func(ctx context.Context, l *ledger.Ledger) error {
-			return l.TakeAddr(ctx, p.Subnet, a)
+			return l.TakeAddr(ctx, p.Subnet, a, m.owned(p))
 		})
 		if err != nil {
 			return err

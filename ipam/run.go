@@ -112,6 +112,11 @@ func (m *Manager) refillPools(ctx context.Context) error {
 	var errs []error
 	for _, p := range m.shared((*pool).wantsMore) {
 		err := m.refill(ctx, p)
+		if mustCompare(err) {
+			if err = m.checkPool(ctx, p); err == nil {
+				err = m.refill(ctx, p)
+			}
+		}
 		if !errors.Is(err, ledger.ErrFull) && !errors.Is(err, ErrNoPool) {
 			errs = append(errs, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -97,7 +98,30 @@ func (p *parts) sharedPools() *ipam.ClusterStore {
 			h, ok := p.cluster.View().Host(cluster.HostID(host))
 			return ok && !h.Suspect
 		},
+		InUse: func(subnet netip.Prefix) map[string][]netip.Addr { return addressesElsewhere(p.cluster.View(), subnet) },
 	}
+}
+
+// addressesElsewhere returns the addresses of a subnet that containers of other hosts
+// have, by host.
+func addressesElsewhere(v *cluster.View, subnet netip.Prefix) map[string][]netip.Addr {
+	all := make(map[string][]netip.Addr)
+	for _, n := range v.Networks() {
+		if !slices.ContainsFunc(n.Subnets, func(s cluster.Subnet) bool { return s.Pool == subnet }) {
+			continue
+		}
+		for _, ep := range v.Endpoints(n.ID) {
+			if ep.Host == v.Self() {
+				continue
+			}
+			for _, a := range ep.Addrs {
+				if subnet.Contains(a) {
+					all[string(ep.Host)] = append(all[string(ep.Host)], a)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // joinCluster ties what was opened on the cluster's parts to them.

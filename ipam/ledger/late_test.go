@@ -142,7 +142,7 @@ func TestVacate_whoLeavesGetsNothingMore(t *testing.T) {
 	if got, _, err := a.Take(t.Context(), subnet(), dynamic(), have); !errors.Is(err, ledger.ErrNotMember) {
 		t.Errorf("Take = %v, %v", got, err)
 	}
-	if err := a.TakeAddr(t.Context(), subnet(), netip.MustParseAddr("10.1.0.200")); !errors.Is(err, ledger.ErrNotMember) {
+	if err := a.TakeAddr(t.Context(), subnet(), netip.MustParseAddr("10.1.0.200"), have); !errors.Is(err, ledger.ErrNotMember) {
 		t.Errorf("TakeAddr: %v", err)
 	}
 	other := take(t, b, nil)

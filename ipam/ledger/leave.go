@@ -31,6 +31,24 @@ func (l *Ledger) Give(ctx context.Context, subnet netip.Prefix, base netip.Addr,
 	return n, err
 }
 
+// Uses reports whether a host has addresses of a pool. It may have some without taking
+// part; see [Ledger.Vouch].
+func (l *Ledger) Uses(ctx context.Context, subnet netip.Prefix, host string) (bool, error) {
+	p, err := l.read(ctx, subnet)
+	if errors.Is(err, ErrNoPool) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, s := range p.shards {
+		if _, has := s.hosts[host]; has {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Vacate frees all that a host has of a pool and takes the host out of it; with the
 // last host goes the pool. It can be done again at any point, by anybody. If the host
 // joins again meanwhile, that is an error.

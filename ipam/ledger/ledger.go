@@ -45,6 +45,9 @@ var (
 	ErrTaken = errors.New("in use")
 	// ErrFull says that no host can get another address of the pool.
 	ErrFull = errors.New("all addresses are with hosts")
+	// ErrLost says that the ledger does not have what this host has of the pool: it
+	// has lost its past, and what is free in it may be another's.
+	ErrLost = errors.New("the cluster does not have this host's addresses")
 )
 
 // maxOps bounds the keys in one transaction: every store takes that many.
@@ -201,12 +204,25 @@ func (l *Ledger) amend(ctx context.Context, subnet netip.Prefix, fresh bool, pla
 // IsRefusal reports whether err says that the ledger does not allow something, and not
 // that the store could not be asked.
 func IsRefusal(err error) bool {
-	for _, refusal := range []error{ErrNoPool, ErrNotMember, ErrOverlap, ErrContradiction, ErrTaken, ErrFull} {
+	for _, refusal := range []error{ErrNoPool, ErrNotMember, ErrOverlap, ErrContradiction, ErrTaken, ErrFull, ErrLost} {
 		if errors.Is(err, refusal) {
 			return true
 		}
 	}
 	return false
+}
+
+// mayTake reports whether the host may take more, by what it has already.
+func (p *page) mayTake(host string, have Holdings) error {
+	if !p.has(host) {
+		return fmt.Errorf("%w %s", ErrNotMember, p.Subnet)
+	}
+	for base, b := range have {
+		if b.Without(p.shards[base].hosts[host]) != (Bits{}) {
+			return fmt.Errorf("%w of %s", ErrLost, p.Subnet)
+		}
+	}
+	return nil
 }
 
 func (l *Ledger) write(ctx context.Context, p *page, c change) error {

@@ -41,7 +41,8 @@ func (s Supply) Share(of uint64) uint64 {
 
 // Take takes addresses of dynamic for this host, and returns those that it has now
 // beside have; among them are such that an earlier attempt got without knowing. Why
-// so few is told by the supply, as it was before. Nothing left is [ErrFull].
+// so few is told by the supply, as it was before. Nothing left is [ErrFull], and a ledger
+// that has not all of have is [ErrLost].
 func (l *Ledger) Take(ctx context.Context, subnet netip.Prefix, dynamic addrset.Range, have Holdings) (Holdings, Supply, error) {
 	var (
 		got    Holdings
@@ -49,8 +50,8 @@ func (l *Ledger) Take(ctx context.Context, subnet netip.Prefix, dynamic addrset.
 	)
 	err := l.amend(ctx, subnet, false, func(p *page) (change, error) {
 		got = make(Holdings)
-		if !p.has(l.host) {
-			return change{}, fmt.Errorf("%w %s", ErrNotMember, subnet)
+		if err := p.mayTake(l.host, have); err != nil {
+			return change{}, err
 		}
 		supply = p.supply(dynamic)
 		c := change{shards: make(map[netip.Addr]map[string]Bits)}
@@ -128,11 +129,11 @@ func (p *page) pick(host string, dynamic addrset.Range) (netip.Addr, Bits) {
 }
 
 // TakeAddr takes one address for this host. If another host has it, the error is a
-// [HeldError].
-func (l *Ledger) TakeAddr(ctx context.Context, subnet netip.Prefix, a netip.Addr) error {
+// [HeldError]. This host has have already.
+func (l *Ledger) TakeAddr(ctx context.Context, subnet netip.Prefix, a netip.Addr, have Holdings) error {
 	return l.amend(ctx, subnet, false, func(p *page) (change, error) {
-		if !p.has(l.host) {
-			return change{}, fmt.Errorf("%w %s", ErrNotMember, subnet)
+		if err := p.mayTake(l.host, have); err != nil {
+			return change{}, err
 		}
 		if role := p.role(a); role != "" {
 			return change{}, fmt.Errorf("address %s is %w as %s of the network", a, ErrTaken, role)
