@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strconv"
@@ -26,7 +27,15 @@ type sample struct {
 }
 
 // measureQueries asks each server in turn, each round beginning with another.
-func (b *bed) measureQueries(ctx context.Context, set settings, r *results) error {
+func (b *bed) measureQueries(ctx context.Context, set settings, r *results) (err error) {
+	if set.rounds == 0 {
+		return nil
+	}
+	g, err := b.gather()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.remove()) }()
 	r.Queries = make(map[string][]float64)
 	r.CPU, r.P50, r.P99 = make(map[string][]float64), make(map[string][]float64), make(map[string][]float64)
 	file := b.host.Dir() + "/queries"
@@ -52,6 +61,24 @@ func (b *bed) measureQueries(ctx context.Context, set settings, r *results) erro
 		}
 	}
 	return nil
+}
+
+// gather puts the servers and this program, which starts those who ask, into one group.
+func (b *bed) gather() (*group, error) {
+	g, err := makeGroup("ournet-" + b.lab.Name + "-names")
+	if err != nil {
+		return nil, err
+	}
+	pids := []int{os.Getpid()}
+	for _, s := range b.servers {
+		pids = append(pids, s.pid)
+	}
+	for _, pid := range pids {
+		if err := g.take(pid); err != nil {
+			return nil, errors.Join(err, g.remove())
+		}
+	}
+	return g, nil
 }
 
 func (s server) measure(ctx context.Context, set settings, file string) (sample, error) {
@@ -89,21 +116,32 @@ func (s server) measure(ctx context.Context, set settings, file string) (sample,
 
 // dnsperf asks and returns what it says. That a query was not answered, or with an
 // error, is an error.
-func (s server) dnsperf(ctx context.Context, set settings, file string, args ...string) (string, error) {
+func (s server) dnsperf(ctx context.Context, set settings, file string, args ...string) (out string, err error) {
 	use, err := cores()
 	if err != nil {
 		return "", err
 	}
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(use), " ", ","), "[]")
+	// With -v it tells each query's time. Were that read from a pipe meanwhile, the reader
+	// would take its part of the cores, the more the faster the server.
+	heard, err := os.CreateTemp("/dev/shm", "ournet-bench-names-")
+	if err != nil {
+		return "", fmt.Errorf("make a file for what dnsperf says: %w", err)
+	}
+	defer func() { err = errors.Join(err, heard.Close(), os.Remove(heard.Name())) }()
 	argv := append([]string{
+		"sh", "-c", `exec "$@" >"$0"`, heard.Name(),
 		"taskset", "--cpu-list", list, "dnsperf", "-s", resolver, "-d", file,
 		"-c", strconv.Itoa(set.clients), "-l", strconv.FormatFloat(set.length.Seconds(), 'f', -1, 64),
 	}, args...)
-	out, err := lab.InNamespace(ctx, s.namespace, argv...)
-	if err != nil {
+	if _, err := lab.InNamespace(ctx, s.namespace, argv...); err != nil {
 		return "", err
 	}
-	return out, checkAnswered(out)
+	text, err := io.ReadAll(heard)
+	if err != nil {
+		return "", fmt.Errorf("read what dnsperf says: %w", err)
+	}
+	return string(text), checkAnswered(string(text))
 }
 
 // allRight is in a report where no answer was an error, such as NXDOMAIN.
