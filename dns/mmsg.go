@@ -85,14 +85,16 @@ func (b *batch) sender(i int) netip.AddrPort {
 	}
 }
 
-// receive takes what has come, without waiting.
+// receive takes what has come, without waiting. The runtime is not told of a system call
+// that never waits: it would take one of many packets for one that does, and have another
+// thread take over.
 func (b *batch) receive(fd uintptr) error {
 	for i := range b.recv {
 		b.recv[i].hdr.Namelen = uint32(unsafe.Sizeof(b.senders[i]))
 	}
 	b.received, b.answers = 0, 0
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.recv[0])), //nolint:gosec // recvmmsg(2)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.recv[0])), //nolint:gosec // recvmmsg(2)
 			batchSize, unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			b.received = int(n)
@@ -105,10 +107,10 @@ func (b *batch) receive(fd uintptr) error {
 }
 
 // transmit sends the answers from the given one on, without waiting, and returns
-// how many went.
+// how many went. As with receive, the runtime is not told.
 func (b *batch) transmit(fd uintptr, from int) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.send[from])), //nolint:gosec // sendmmsg(2)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.send[from])), //nolint:gosec // sendmmsg(2)
 			uintptr(b.answers-from), unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			return int(n), nil
