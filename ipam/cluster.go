@@ -232,18 +232,24 @@ func (m *Manager) FreeHost(ctx context.Context, host string) error {
 	}
 	var errs []error
 	for _, p := range pools {
-		has, err := p.Err == nil, p.Err
-		if _, in := p.Hosts[host]; has && !in {
-			has, err = m.cluster.Uses(ctx, p.Subnet, host)
-		}
-		if has && err == nil {
-			err = m.cluster.Vacate(ctx, p.Subnet, host)
-		}
-		errs = append(errs, err)
+		errs = append(errs, m.freeHostOf(ctx, p, host))
 	}
 	errs = append(errs, m.cluster.Unask(ctx, host))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("free the addresses of host %s: %w", host, err)
 	}
 	return nil
+}
+
+// freeHostOf is FreeHost for one pool.
+func (m *Manager) freeHostOf(ctx context.Context, p ledger.Entry, host string) error {
+	if p.Err != nil {
+		return p.Err
+	}
+	if _, in := p.Hosts[host]; !in {
+		if uses, err := m.cluster.Uses(ctx, p.Subnet, host); err != nil || !uses {
+			return err
+		}
+	}
+	return m.cluster.Vacate(ctx, p.Subnet, host)
 }
