@@ -16,6 +16,7 @@ import (
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/store/consul"
 	"github.com/ournet/ournet/internal/store/memstore"
+	"github.com/ournet/ournet/test/bench/simulated"
 )
 
 // rest is how long is counted what hosts do without a change.
@@ -64,13 +65,10 @@ func (b *bed) start(ctx context.Context, hosts int) error {
 		b.hosts = append(b.hosts, h)
 	}
 	for n, h := range b.hosts {
-		joined, err := h.JoinNetwork(ctx, cluster.NetworkSpec{
-			ID: cluster.NetworkID(id(n + 1)), IPv4: true, Subnets: []cluster.Subnet{{Pool: netip.MustParsePrefix("10.0.0.0/8")}},
-		})
-		if err != nil {
+		var err error
+		if b.network, err = simulated.JoinNetwork(ctx, h.Cluster, n); err != nil {
 			return err
 		}
-		b.network = joined.ID
 	}
 	for _, h := range b.hosts {
 		if err := h.until(ctx, func(v *cluster.View) bool { return len(v.Members(b.network)) == hosts && len(v.Hosts()) == hosts }); err != nil {
@@ -93,9 +91,7 @@ func (b *bed) host(ctx context.Context, n int) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := cluster.Open(ctx, log, memstore.New(), s, cluster.Options{Host: cluster.Host{
-		Name: fmt.Sprintf("host%d", n), VTEPs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(n + 1)})}, Port: 4789,
-	}, TTL: time.Minute})
+	c, err := simulated.Open(ctx, log, memstore.New(), s, n)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +133,7 @@ func (b *bed) measure(ctx context.Context, n int) (result, error) {
 		return result{}, err
 	}
 	for range b.changes {
-		e := endpoint(b.network, b.have+1)
+		e := simulated.Endpoint(b.network, b.have+1)
 		began := time.Now()
 		if err := b.hosts[0].Announce(ctx, e); err != nil {
 			return result{}, err
@@ -174,13 +170,10 @@ func cpu() (time.Duration, error) {
 
 // grow announces endpoints, as many at each host, and returns what that took.
 func (b *bed) grow(ctx context.Context, n int) (took result, err error) {
-	byHost := make([][]cluster.Endpoint, len(b.hosts))
-	for i := 1; i <= n; i++ {
-		byHost[i%len(b.hosts)] = append(byHost[i%len(b.hosts)], endpoint(b.network, i))
-	}
+	byHost := simulated.Endpoints(b.network, n, len(b.hosts))
 	// What earlier rounds added stays with the first host.
 	for i := n + 1; i <= b.have; i++ {
-		byHost[0] = append(byHost[0], endpoint(b.network, i))
+		byHost[0] = append(byHost[0], simulated.Endpoint(b.network, i))
 	}
 	start := time.Now()
 	worked, err := cpu()
@@ -237,15 +230,5 @@ func (b *bed) close() {
 		if err := errors.Join(h.store.Close(), h.proxy.close()); err != nil {
 			fmt.Println("close:", err)
 		}
-	}
-}
-
-func id(n int) string { return fmt.Sprintf("%08x%056x", n, n) }
-
-func endpoint(network cluster.NetworkID, n int) cluster.Endpoint {
-	return cluster.Endpoint{
-		Network: network, ID: cluster.EndpointID(id(n)), Name: fmt.Sprintf("project-service-%d", n), Aliases: []string{"service"},
-		MAC:   fmt.Sprintf("02:42:0a:%02x:%02x:%02x", n>>16&255, n>>8&255, n&255),
-		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})},
 	}
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ournet/ournet/internal/cluster"
+	"github.com/ournet/ournet/test/bench/simulated"
 )
 
 // patience bounds every wait; reaching it ends the run.
@@ -41,13 +41,10 @@ func (b *bed) start(ctx context.Context, hosts int) error {
 		}
 	}
 	for n, h := range b.hosts {
-		joined, err := h.JoinNetwork(ctx, cluster.NetworkSpec{
-			ID: cluster.NetworkID(id(n + 1)), IPv4: true, Subnets: []cluster.Subnet{{Pool: netip.MustParsePrefix("10.0.0.0/8")}},
-		})
-		if err != nil {
-			return fmt.Errorf("host %d: %w", n, err)
+		var err error
+		if b.network, err = simulated.JoinNetwork(ctx, h.Cluster, n); err != nil {
+			return err
 		}
-		b.network = joined.ID
 	}
 	for _, h := range b.hosts {
 		h.follow(run, b.network)
@@ -57,10 +54,7 @@ func (b *bed) start(ctx context.Context, hosts int) error {
 
 // fill gives the hosts endpoints, as many to each, and waits until all know of all.
 func (b *bed) fill(ctx context.Context, endpoints int) error {
-	all := make([][]cluster.Endpoint, len(b.hosts))
-	for i := 1; i <= endpoints; i++ {
-		all[i%len(all)] = append(all[i%len(all)], b.endpoint(i))
-	}
+	all := simulated.Endpoints(b.network, endpoints, len(b.hosts))
 	var g errgroup.Group
 	for n, h := range b.hosts {
 		g.Go(func() error { return h.Sync(ctx, all[n]) })
@@ -91,7 +85,7 @@ func (b *bed) fill(ctx context.Context, endpoints int) error {
 // that it resolves on each of the others. The name is taken back in the end.
 func (b *bed) announce(ctx context.Context, event int) ([]time.Duration, error) {
 	from := b.hosts[event%len(b.hosts)]
-	e := b.endpoint(1<<20 + event)
+	e := simulated.Endpoint(b.network, 1<<20+event)
 	times, err := b.until(ctx, from, e, false, func() error { return from.Announce(ctx, e) })
 	if err != nil {
 		return nil, fmt.Errorf("announce %s: %w", e.Name, err)
@@ -141,14 +135,3 @@ func (b *bed) close() error {
 	}
 	return errors.Join(errs...)
 }
-
-func (b *bed) endpoint(n int) cluster.Endpoint {
-	return cluster.Endpoint{
-		Network: b.network, ID: cluster.EndpointID(id(n)), Name: fmt.Sprintf("project-service-%d", n), Aliases: []string{"service"},
-		MAC:   fmt.Sprintf("02:42:0a:%02x:%02x:%02x", n>>16&255, n>>8&255, n&255),
-		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})},
-	}
-}
-
-// id returns an id of the engine's form.
-func id(n int) string { return fmt.Sprintf("%08x%056x", n, n) }

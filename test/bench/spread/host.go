@@ -20,6 +20,7 @@ import (
 	"github.com/ournet/ournet/internal/store/boltstore"
 	"github.com/ournet/ournet/internal/store/consul"
 	"github.com/ournet/ournet/plugin/remotenames"
+	"github.com/ournet/ournet/test/bench/simulated"
 )
 
 // sandbox is the one container that each host has; it asks.
@@ -64,10 +65,7 @@ func newHost(ctx context.Context, log logrus.FieldLogger, dir, address string, n
 	if h.shared, err = consul.New(log, cfg); err != nil {
 		return h, err
 	}
-	h.Cluster, err = cluster.Open(ctx, log, h.file, h.shared, cluster.Options{Host: cluster.Host{
-		Name: fmt.Sprintf("host%d", n), VTEPs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(n + 1)})}, Port: 4789,
-	}, TTL: time.Minute}) // none is to be taken for dead on a machine that is busy
-	if err != nil {
+	if h.Cluster, err = simulated.Open(ctx, log, h.file, h.shared, n); err != nil {
 		return h, err
 	}
 	h.changes = h.Changes()
