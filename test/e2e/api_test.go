@@ -116,6 +116,12 @@ type inhabitant struct {
 	}
 }
 
+// namespace returns the file of the container's network namespace, where first is the
+// first process of its host: the engine knows a process by its number there.
+func (c inhabitant) namespace(first int) string {
+	return fmt.Sprintf("/proc/%d/root/proc/%d/ns/net", first, c.State.Pid)
+}
+
 // inhabitants returns the running containers by name, each with the networks that it is
 // on. Engine 20.10 also shows one that it has refused to connect the container to: of
 // ournet's networks those are left out whose members it is not among.

@@ -73,7 +73,7 @@ func (c *cluster) residentsOf(shared func(n network) (sharedNetwork, bool)) ([]r
 				}
 				all = append(all, resident{
 					host: h, container: name, network: on, endpoint: a.EndpointID,
-					namespace: fmt.Sprintf("/proc/%d/root/proc/%d/ns/net", first, inhabitant.State.Pid),
+					namespace: inhabitant.namespace(first),
 					mac:       a.MacAddress, ipv4: a.IPAddress, ipv6: a.GlobalIPv6Address,
 				})
 			}
@@ -196,22 +196,37 @@ func sourcesOf(table string) []string {
 	return all
 }
 
+// netInterface is an interface, as ip(8) shows it.
+type netInterface struct {
+	MAC   string          `json:"address"`
+	Addrs []interfaceAddr `json:"addr_info"`
+}
+
+// interfaceAddr is one of an interface's addresses.
+type interfaceAddr struct {
+	Local string `json:"local"`
+	Scope string `json:"scope"`
+}
+
+// interfacesIn returns the interfaces that a network namespace has.
+func interfacesIn(ctx context.Context, namespace string) ([]netInterface, error) {
+	text, err := lab.InNamespace(ctx, namespace, "ip", "-json", "address")
+	if err != nil {
+		return nil, err
+	}
+	var all []netInterface
+	if err := json.Unmarshal([]byte(text), &all); err != nil {
+		return nil, fmt.Errorf("decode the interfaces: %w", err)
+	}
+	return all, nil
+}
+
 // findInterface adds what the container's own namespace says of the resident's
 // interface, which is the one with its MAC address.
 func (r resident) findInterface(have facts) error {
-	text, err := lab.InNamespace(r.host.ctx, r.namespace, "ip", "-json", "address")
+	links, err := interfacesIn(r.host.ctx, r.namespace)
 	if err != nil {
-		return err
-	}
-	var links []struct {
-		MAC   string `json:"address"`
-		Addrs []struct {
-			Local string `json:"local"`
-			Scope string `json:"scope"`
-		} `json:"addr_info"`
-	}
-	if err := json.Unmarshal([]byte(text), &links); err != nil {
-		return fmt.Errorf("decode the interfaces of %s: %w", r.name(), err)
+		return fmt.Errorf("interfaces of %s: %w", r.name(), err)
 	}
 	for _, l := range links {
 		if l.MAC != r.mac {

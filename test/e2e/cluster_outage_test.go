@@ -45,8 +45,7 @@ func (h *host) namespaceOf(container string) string {
 	if err != nil {
 		h.Fatal(err)
 	}
-	// The engine knows a container's process by its number on the host.
-	return fmt.Sprintf("/proc/%d/root/proc/%d/ns/net", first, all[container].State.Pid)
+	return all[container].namespace(first)
 }
 
 // stopConsul ends all servers; they come back with [cluster.startConsul], or with the

@@ -3,7 +3,6 @@ package e2e
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/ournet/ournet/test/lab"
 )
 
 // watchEvery is the time between two looks: long enough that a container which was
@@ -163,27 +160,13 @@ func (h holder) lives(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	file := fmt.Sprintf("/proc/%d/root/proc/%d/ns/net", first, c.State.Pid)
-	text, err := lab.InNamespace(ctx, file, "ip", "-json", "address")
+	links, err := interfacesIn(ctx, c.namespace(first))
 	if err != nil {
 		return false
 	}
-	var links []struct {
-		Addrs []struct {
-			Local string `json:"local"`
-		} `json:"addr_info"`
-	}
-	if json.Unmarshal([]byte(text), &links) != nil {
-		return false
-	}
-	for _, l := range links {
-		for _, a := range l.Addrs {
-			if a.Local == h.addr {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(links, func(l netInterface) bool {
+		return slices.ContainsFunc(l.Addrs, func(a interfaceAddr) bool { return a.Local == h.addr })
+	})
 }
 
 // The watcher sees two that have the same address, and nobody who only had it. Networks

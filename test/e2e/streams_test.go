@@ -30,10 +30,7 @@ func (e *estate) startStreams() *streams {
 	if err != nil {
 		e.h.Fatal(err)
 	}
-	// The engine knows a container's process by its number on the host.
-	of := func(container string) string {
-		return fmt.Sprintf("/proc/%d/root/proc/%d/ns/net", first, all[container].State.Pid)
-	}
+	of := func(container string) string { return all[container].namespace(first) }
 	s := &streams{h: e.h}
 	for _, protocol := range []string{"tcp", "udp"} {
 		for _, way := range []struct{ name, namespace, target string }{
