@@ -190,13 +190,13 @@ func (c *chaos) replace(h *host) error {
 	}
 	begin := time.Now()
 	err := lab.Poll(h.ctx, "the removal of the host", func() error {
-		_, err := witness.try("docker ournet host rm " + h.Host.Name)
+		_, err := witness.try("docker ournet host rm " + h.Name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	c.Logf("%s was removed from the cluster after %.1f s", h.Host.Name, time.Since(begin).Seconds())
+	c.Logf("%s was removed from the cluster after %.1f s", h.Name, time.Since(begin).Seconds())
 	if err := h.Boot(h.ctx); err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ const endless = 3 * time.Minute
 func (h *host) oneComesOrGoes(ctx context.Context, random *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(ctx, endless)
 	defer cancel()
-	name := fmt.Sprintf("%s-%d", h.Host.Name, random.IntN(chaosPeople))
+	name := fmt.Sprintf("%s-%d", h.Name, random.IntN(chaosPeople))
 	lines := []string{"docker rm -f " + name}
 	if _, err := h.Docker(ctx, "container", "inspect", name); err != nil {
 		lines = []string{
@@ -263,7 +263,7 @@ func (h *host) oneComesOrGoes(ctx context.Context, random *rand.Rand) error {
 	line := lines[random.IntN(len(lines))]
 	_, err := h.Docker(ctx, strings.Fields(line)[1:]...)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s on %s does not end: %w", line, h.Host.Name, ctx.Err())
+		return fmt.Errorf("%s on %s does not end: %w", line, h.Name, ctx.Err())
 	}
 	return err
 }

@@ -169,26 +169,26 @@ func (c *cluster) wanted(networks map[string]sharedNetwork, residents []resident
 				continue // of this host alone
 			}
 			members[shared.cluster] = append(members[shared.cluster], h)
-			local[h.Host.Name+shared.cluster] = n.ID
+			local[h.Name+shared.cluster] = n.ID
 		}
 	}
 	for _, n := range networks {
 		want.add(inStore, "network %s: vni %d", n.name, n.vni)
 		for _, h := range members[n.cluster] {
-			want.add(inStore, "%s", memberLine(n.name, h.Host.Name))
-			c.wantNetwork(want, n, h, local[h.Host.Name+n.cluster], members[n.cluster], residents)
+			want.add(inStore, "%s", memberLine(n.name, h.Name))
+			c.wantNetwork(want, n, h, local[h.Name+n.cluster], members[n.cluster], residents)
 		}
 	}
 	for _, r := range residents {
-		want.add(inStore, "%s", recordLine(r.network.name, r.host.Host.Name, r.endpoint, r.mac, r.addresses()))
-		want.add(r.host.Host.Name, "%s", interfaceLine(r.container, r.network.name, r.mac, r.addresses()))
+		want.add(inStore, "%s", recordLine(r.network.name, r.host.Name, r.endpoint, r.mac, r.addresses()))
+		want.add(r.host.Name, "%s", interfaceLine(r.container, r.network.name, r.mac, r.addresses()))
 		for name, addrs := range namesOf(r.network.cluster, residents) {
-			want.add(r.host.Host.Name, "%s", nameLine(r.container, name+"."+r.network.name, addrs))
+			want.add(r.host.Name, "%s", nameLine(r.container, name+"."+r.network.name, addrs))
 		}
 	}
 	for _, h := range c.hosts {
 		for _, other := range c.hosts { // itself, too
-			want.add(h.Host.Name, "%s", sourceLine(c.vtep(other)))
+			want.add(h.Name, "%s", sourceLine(c.vtep(other)))
 		}
 	}
 	want.sort()
@@ -197,7 +197,7 @@ func (c *cluster) wanted(networks map[string]sharedNetwork, residents []resident
 
 // wantNetwork adds what a network needs on one host.
 func (c *cluster) wantNetwork(want facts, n sharedNetwork, on *host, engineID string, members []*host, residents []resident) {
-	place, device, bridge := on.Host.Name, tunnelName(n.vni), bridgeName(engineID)
+	place, device, bridge := on.Name, tunnelName(n.vni), bridgeName(engineID)
 	want.add(place, "%s", tunnelLine(device, n.vni, bridge, c.vtep(on)))
 	for _, other := range members {
 		if other != on {

@@ -26,7 +26,7 @@ type resident struct {
 	ipv6      string
 }
 
-func (r resident) name() string { return r.container + " of " + r.host.Host.Name }
+func (r resident) name() string { return r.container + " of " + r.host.Name }
 
 func (r resident) addresses() []string {
 	return slices.DeleteFunc([]string{r.ipv4, r.ipv6}, func(a string) bool { return a == "" })
@@ -101,7 +101,7 @@ func (c *cluster) found(networks map[string]sharedNetwork, residents []resident)
 			if err != nil {
 				addrs = []string{err.Error()}
 			}
-			have.add(r.host.Host.Name, "%s", nameLine(r.container, full, addrs))
+			have.add(r.host.Name, "%s", nameLine(r.container, full, addrs))
 		}
 	}
 	if err := c.findRecords(have, networks); err != nil {
@@ -156,7 +156,7 @@ func (h *host) findDevices(have facts) error {
 			return fmt.Errorf("decode %.200q: %w", parts[i], err)
 		}
 	}
-	place := h.Host.Name
+	place := h.Name
 	for _, l := range links {
 		if l.Info.Kind == "vxlan" {
 			have.add(place, "%s", tunnelLine(l.Name, l.Info.Data.ID, l.Master, l.Info.Data.Local+l.Info.Data.Local6))
@@ -238,7 +238,7 @@ func (r resident) findInterface(have facts) error {
 				addrs = append(addrs, a.Local)
 			}
 		}
-		have.add(r.host.Host.Name, "%s", interfaceLine(r.container, r.network.name, l.MAC, addrs))
+		have.add(r.host.Name, "%s", interfaceLine(r.container, r.network.name, l.MAC, addrs))
 	}
 	return nil
 }

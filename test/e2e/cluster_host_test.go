@@ -16,7 +16,7 @@ import (
 
 // cluster is a lab's cluster within one test: what fails ends the test.
 type cluster struct {
-	*testing.T
+	reporter
 	*clusterLab
 
 	hosts []*host
@@ -24,7 +24,7 @@ type cluster struct {
 
 func clusterOf(t *testing.T, made *clusterLab) *cluster {
 	t.Helper()
-	c := &cluster{T: t, clusterLab: made}
+	c := &cluster{reporter: reporter{t}, clusterLab: made}
 	for _, h := range made.lab.Hosts {
 		c.hosts = append(c.hosts, newHost(t, made.lab, h))
 	}
@@ -54,7 +54,7 @@ func (c *cluster) on(do func(h *host) error) {
 	for _, h := range c.hosts {
 		g.Go(func() error {
 			if err := do(h); err != nil {
-				return fmt.Errorf("%s: %w", h.Host.Name, err)
+				return fmt.Errorf("%s: %w", h.Name, err)
 			}
 			return nil
 		})
@@ -76,7 +76,7 @@ func (c *cluster) leaveClean() {
 	c.Helper()
 	before := map[string]state{}
 	for _, h := range c.hosts {
-		before[h.Host.Name] = h.settledState()
+		before[h.Name] = h.settledState()
 	}
 	c.Cleanup(func() {
 		for _, h := range c.hosts {
@@ -84,7 +84,7 @@ func (c *cluster) leaveClean() {
 		}
 		c.removeAll()
 		for _, h := range c.hosts {
-			h.assertState(before[h.Host.Name], "of "+h.Host.Name+" after the test")
+			h.assertState(before[h.Name], "of "+h.Name+" after the test")
 		}
 		c.assertStoreEmpty()
 	})
@@ -106,7 +106,7 @@ func (c *cluster) removeAll() {
 		return err
 	})
 	for _, h := range c.hosts {
-		err := lab.Poll(h.ctx, "the removal of all networks of "+h.Host.Name, func() error { return h.removeNetworks() })
+		err := lab.Poll(h.ctx, "the removal of all networks of "+h.Name, func() error { return h.removeNetworks() })
 		if err != nil {
 			c.Error(err)
 		}
@@ -189,7 +189,7 @@ func (h *host) connected(container, target string) {
 	ctx, cancel := context.WithTimeout(h.ctx, propagation)
 	defer cancel()
 	begin := time.Now()
-	err := lab.Poll(ctx, container+" of "+h.Host.Name+" to reach "+target, func() error {
+	err := lab.Poll(ctx, container+" of "+h.Name+" to reach "+target, func() error {
 		_, err := h.Docker(ctx, "exec", container, "ping", "-c", "1", "-W", "1", target)
 		return err
 	})
@@ -197,6 +197,6 @@ func (h *host) connected(container, target string) {
 		h.Fatal(err)
 	}
 	if took := time.Since(begin); took > time.Second {
-		h.Logf("%s of %s reaches %s after %.1f s", container, h.Host.Name, target, took.Seconds())
+		h.Logf("%s of %s reaches %s after %.1f s", container, h.Name, target, took.Seconds())
 	}
 }

@@ -103,9 +103,9 @@ func TestCluster_packetsFromStrangersReachNobody(t *testing.T) {
 				c.sendVXLAN(tc.namespace, tc.to, tc.frame)
 				switch got := h.datagramsSeen("victim") - before; {
 				case tc.want && got != crafted:
-					c.Errorf("%s to %s: %d of %d frames reach the container", tc.name, h.Host.Name, got, crafted)
+					c.Errorf("%s to %s: %d of %d frames reach the container", tc.name, h.Name, got, crafted)
 				case !tc.want && got != 0:
-					c.Errorf("%s to %s: %d of %d frames reach the container, want none", tc.name, h.Host.Name, got, crafted)
+					c.Errorf("%s to %s: %d of %d frames reach the container, want none", tc.name, h.Name, got, crafted)
 				}
 			}
 		}

@@ -88,7 +88,7 @@ func (h *host) ping(container, target string, size int, options ...string) error
 	argv := append([]string{"ping", "-n", "-c", "1", "-W", "2", "-s", strconv.Itoa(size)}, options...)
 	_, err := lab.InNamespace(h.ctx, h.namespaceOf(container), append(argv, target)...)
 	if err != nil {
-		return fmt.Errorf("%d bytes from %s of %s: %w", size, container, h.Host.Name, err)
+		return fmt.Errorf("%d bytes from %s of %s: %w", size, container, h.Name, err)
 	}
 	return nil
 }
@@ -131,5 +131,5 @@ func (c *cluster) streamOf(from, to *host, family int) {
 	if report.End.Received.Bytes == 0 {
 		c.Errorf("nothing arrived of a stream to %s: %s", target, text)
 	}
-	c.Logf("a stream from %s to %s at %s: %.2f Gbit/s", from.Host.Name, to.Host.Name, target, report.End.Received.BitsPerSecond/1e9)
+	c.Logf("a stream from %s to %s at %s: %.2f Gbit/s", from.Name, to.Name, target, report.End.Received.BitsPerSecond/1e9)
 }

@@ -38,7 +38,7 @@ type holder struct {
 }
 
 func (h holder) String() string {
-	return fmt.Sprintf("%.12s of %s (endpoint %.12s)", h.container, h.host.Host.Name, h.endpoint)
+	return fmt.Sprintf("%.12s of %s (endpoint %.12s)", h.container, h.host.Name, h.endpoint)
 }
 
 // pair is two holders of one address.

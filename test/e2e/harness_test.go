@@ -55,7 +55,7 @@ func (f *fixture) down() error {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	code := m.Run()
-	if err := errors.Join(shared.down(), clusters.down()); err != nil {
+	if err := errors.Join(shared.down(), clusters.down(), failed.print(os.Stdout)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

@@ -15,7 +15,7 @@ import (
 // host is a lab's host within one test: what fails ends the test.
 type host struct {
 	*lab.Host
-	*testing.T
+	reporter
 
 	lab *lab.Lab
 	ctx context.Context //nolint:containedctx // a host lives exactly as long as its test
@@ -27,7 +27,7 @@ func newHost(t *testing.T, l *lab.Lab, lh *lab.Host) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{Host: lh, T: t, lab: l, ctx: t.Context()}
+	h := &host{Host: lh, reporter: reporter{t}, lab: l, ctx: t.Context()}
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return

@@ -64,7 +64,7 @@ func (h *host) soon(limit time.Duration, line string, want func(out string) bool
 		return err
 	})
 	if err != nil {
-		h.Fatalf("%s on %s: %v; it printed %q", line, h.Host.Name, err, last)
+		h.Fatalf("%s on %s: %v; it printed %q", line, h.Name, err, last)
 	}
 	return time.Since(began)
 }
@@ -87,7 +87,7 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 	first.run("docker network create -d ournet -o type=overlay --ipam-driver ournet --label team=blue --attachable lab")
 	for _, h := range hosts[1:] {
 		took := h.soon(10*time.Second, "docker network ls --filter label=team=blue --format {{.Name}}", has("lab"))
-		t.Logf("on %s after %s", h.Host.Name, took.Round(time.Millisecond))
+		t.Logf("on %s after %s", h.Name, took.Round(time.Millisecond))
 	}
 	addrs := make([]string, len(hosts))
 	for i, h := range hosts {
@@ -108,7 +108,7 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 	hosts[1].run("docker network rm lab")
 	for _, h := range hosts {
 		took := h.soon(10*time.Second, "docker network ls --format {{.Name}}", hasNot("lab"))
-		t.Logf("gone from %s after %s", h.Host.Name, took.Round(time.Millisecond))
+		t.Logf("gone from %s after %s", h.Name, took.Round(time.Millisecond))
 	}
 }
 
@@ -140,7 +140,7 @@ func TestOverlay_wrongSettingsAreToldToWhoActs(t *testing.T) {
 			h.run("docker network create -d ournet own")
 			h.run("docker run --rm --network own " + lab.BusyboxImage + " true")
 			h.run("docker network rm own")
-			if out := h.run("docker ournet host ls"); !strings.Contains(out, h.Host.Name) {
+			if out := h.run("docker ournet host ls"); !strings.Contains(out, h.Name) {
 				h.Errorf("%s: host ls shows %q, want this host", tc.name, out)
 			}
 		}
