@@ -37,6 +37,8 @@ type cluster struct {
 	inUse func(subnet netip.Prefix) map[string][]netip.Addr
 	// wake tells Run that there is something to do.
 	wake chan struct{}
+	// check tells Run to compare all reserves with the ledger.
+	check chan struct{}
 }
 
 func newCluster(s ClusterStore, now func() time.Time) *cluster {
@@ -46,7 +48,10 @@ func newCluster(s ClusterStore, now func() time.Time) *cluster {
 	if s.InUse == nil {
 		s.InUse = func(netip.Prefix) map[string][]netip.Addr { return nil }
 	}
-	return &cluster{Ledger: ledger.New(s.KV, s.Host, now), alive: s.Alive, inUse: s.InUse, wake: make(chan struct{}, 1)}
+	return &cluster{
+		Ledger: ledger.New(s.KV, s.Host, now), alive: s.Alive, inUse: s.InUse,
+		wake: make(chan struct{}, 1), check: make(chan struct{}, 1),
+	}
 }
 
 // AddressSpaces returns the address space that a network is to be asked for in, if
@@ -221,8 +226,11 @@ func (m *Manager) unreserve(g poolGrant) {
 
 // FreeHost frees all addresses that a host has of the cluster's pools, and takes it
 // out of them. It must be gone for good: what it has given out may be given out again
-// at once. If it comes back all the same, it finds out.
-func (m *Manager) FreeHost(ctx context.Context, host string) error {
+// at once. If it comes back all the same, it finds out; see [Manager.Recheck].
+//
+// Nothing is freed when the conditions while, which are checks of the cluster store, do
+// not hold any more. It may be done again at any point.
+func (m *Manager) FreeHost(ctx context.Context, host string, while ...store.Op) error {
 	if m.cluster == nil {
 		return fmt.Errorf("free the addresses of host %s: %w, because CLUSTER_STORE is not set", host, ErrAway)
 	}
@@ -232,17 +240,23 @@ func (m *Manager) FreeHost(ctx context.Context, host string) error {
 	}
 	var errs []error
 	for _, p := range pools {
-		errs = append(errs, m.freeHostOf(ctx, p, host))
+		err := m.freeHostOf(ctx, p, host, while)
+		errs = append(errs, err)
+		if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, ledger.ErrNotSo) {
+			break // it is the same with the others, and takes as long to find out
+		}
 	}
-	errs = append(errs, m.cluster.Unask(ctx, host))
 	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("free the addresses of host %s: %w", host, err)
+	}
+	if err := m.cluster.Unask(ctx, host); err != nil {
 		return fmt.Errorf("free the addresses of host %s: %w", host, err)
 	}
 	return nil
 }
 
 // freeHostOf is FreeHost for one pool.
-func (m *Manager) freeHostOf(ctx context.Context, p ledger.Entry, host string) error {
+func (m *Manager) freeHostOf(ctx context.Context, p ledger.Entry, host string, while []store.Op) error {
 	if p.Err != nil {
 		return p.Err
 	}
@@ -251,5 +265,17 @@ func (m *Manager) freeHostOf(ctx context.Context, p ledger.Entry, host string) e
 			return err
 		}
 	}
-	return m.cluster.Vacate(ctx, p.Subnet, host)
+	return m.cluster.Vacate(ctx, p.Subnet, host, while...)
+}
+
+// Recheck has [Manager.Run] compare this host's reserves with the ledger: others may
+// have taken it for gone.
+func (m *Manager) Recheck() {
+	if m.cluster == nil {
+		return
+	}
+	select {
+	case m.cluster.check <- struct{}{}:
+	default: // it will be checked anyway
+	}
 }

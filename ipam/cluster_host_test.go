@@ -1,14 +1,19 @@
 package ipam_test
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ournet/ournet/internal/store"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/ipam/ledger"
 )
 
 func TestCluster_hostThatWasFreedComesBack(t *testing.T) {
@@ -143,4 +148,82 @@ func TestCluster_idleReserveIsGivenBack(t *testing.T) {
 		}
 		a.lease(any4(id)) // it keeps some
 	})
+}
+
+// One that comes back while it is freed keeps what was not taken yet, and finds out by
+// itself what was.
+func TestCluster_hostThatComesBackWhileItIsFreed(t *testing.T) {
+	t.Parallel()
+	l := newLand(t, "a", "b")
+	first, second := l.network("10.1.0.0/28", ""), l.network("10.2.0.0/28", "")
+	a, b := l.worlds["a"], l.worlds["b"]
+	freed, kept := a.lease(any4(first)), a.lease(static(second, "10.2.0.9", ""))
+	a.bind(first, freed, "endpoint-freed")
+	a.bind(second, kept, "endpoint-kept")
+	l.run("a")
+	alive := store.AliveKey("a")
+	back := &whenWritten{KV: l.kv.KV, key: store.ShardsPrefix("10.1.0.0/28"), then: store.Set(alive, []byte("{}"))}
+	l.kv.KV = back
+	err := b.FreeHost(t.Context(), "a", store.Check(alive, 0))
+	wantError(t, err, ledger.ErrNotSo, alive)
+	l.kv.KV = back.KV
+	b.wantRefused(static(second, kept.String(), "web"), ipam.ErrInUse, "host a")
+	a.Recheck()
+	l.await("it to find out", func() bool {
+		return slices.ContainsFunc(a.logLines(), func(s string) bool { return strings.Contains(s, "taken out of address pool 10.1.0.0/28") })
+	})
+	_, err = b.RequestAddress(t.Context(), static(first, freed.String(), "web"))
+	wantError(t, err, ipam.ErrInUse, freed.String(), "endpoint-fre")
+}
+
+// whenWritten does something more right after the first write of certain keys.
+type whenWritten struct {
+	store.KV
+
+	key  string
+	then store.Op
+	once sync.Once
+}
+
+func (w *whenWritten) Apply(ctx context.Context, ops ...store.Op) (store.Index, error) {
+	at, err := w.KV.Apply(ctx, ops...)
+	for _, op := range ops {
+		if err == nil && op.Kind != store.OpCheck && strings.HasPrefix(op.Key, w.key) {
+			w.once.Do(func() { _, err = w.KV.Apply(ctx, w.then) })
+		}
+	}
+	return at, err
+}
+
+// A cluster store that is away is not waited for once with each pool.
+func TestCluster_freeingWaitsOnceForTheStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLand(t, "a", "b")
+		for n := range 10 {
+			l.network(fmt.Sprintf("10.%d.0.0/24", n+1), "")
+		}
+		l.kv.KV = leaderless{l.kv.KV}
+		begin := time.Now()
+		err := l.worlds["b"].FreeHost(t.Context(), "a")
+		wantError(t, err, store.ErrUnavailable)
+		if took := time.Since(begin); took > 2*leaderlessTime {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// leaderlessTime is how long a store without a leader is asked.
+const leaderlessTime = 10 * time.Second
+
+// leaderless is a store that can only be read, as one can that lost its leader just now.
+type leaderless struct{ store.KV }
+
+func (leaderless) Apply(ctx context.Context, _ ...store.Op) (store.Index, error) {
+	select {
+	case <-time.After(leaderlessTime):
+		return 0, store.ErrUnavailable
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }

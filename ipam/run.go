@@ -34,9 +34,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	check := make(chan struct{}, 1)
 	g.Go(func() error {
-		m.tend(ctx, check)
+		m.tend(ctx)
 		return nil
 	})
 	g.Go(func() error {
@@ -44,12 +43,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		claims.SetLimit(answers)
 		err := m.cluster.Answer(ctx, ledger.Answerer{
 			Asked: func(q ledger.Asked) { claims.Go(func() error { m.answer(ctx, q); return nil }) },
-			Back: func() {
-				select {
-				case check <- struct{}{}:
-				default: // it will be checked anyway
-				}
-			},
+			Back:  m.Recheck,
 			Away: func(err error) {
 				m.log.WithError(err).Warn("the cluster store is away: addresses are given out of the reserve")
 			},
@@ -64,7 +58,7 @@ func (m *Manager) Run(ctx context.Context) error {
 
 // tend does what there is to do, when it is told so and now and then. What fails is
 // tried again after a pause that grows.
-func (m *Manager) tend(ctx context.Context, check <-chan struct{}) {
+func (m *Manager) tend(ctx context.Context) {
 	every := time.NewTicker(tendEvery)
 	defer every.Stop()
 	unchecked := true // the first look is for the whole
@@ -86,7 +80,7 @@ func (m *Manager) tend(ctx context.Context, check <-chan struct{}) {
 			return
 		case <-m.cluster.wake:
 		case <-again:
-		case <-check:
+		case <-m.cluster.check:
 			unchecked, failures = true, 0
 		case <-every.C:
 			m.giveBackIdle(ctx)

@@ -52,15 +52,19 @@ func (l *Ledger) Uses(ctx context.Context, subnet netip.Prefix, host string) (bo
 // Vacate frees all that a host has of a pool and takes the host out of it; with the
 // last host goes the pool. It can be done again at any point, by anybody. If the host
 // joins again meanwhile, that is an error.
-func (l *Ledger) Vacate(ctx context.Context, subnet netip.Prefix, host string) error {
-	if err := l.beginVacating(ctx, subnet, host); err != nil {
+//
+// Nothing is taken from the host when the conditions while, which are checks, do not
+// hold: that is [ErrNotSo].
+func (l *Ledger) Vacate(ctx context.Context, subnet netip.Prefix, host string, while ...store.Op) error {
+	v := vacating{Ledger: l, subnet: subnet, host: host, while: while}
+	if err := v.begin(ctx); err != nil {
 		if errors.Is(err, ErrNoPool) {
 			return l.settleAbsence(ctx, subnet)
 		}
 		return err
 	}
 	for {
-		more, err := l.strip(ctx, subnet, host)
+		more, err := v.strip(ctx)
 		if err != nil {
 			return err
 		}
@@ -68,53 +72,93 @@ func (l *Ledger) Vacate(ctx context.Context, subnet netip.Prefix, host string) e
 			break
 		}
 	}
-	empty := false
-	err := l.amend(ctx, subnet, true, func(p *page) (change, error) {
-		empty = len(p.Hosts) == 0
-		if m, in := p.Hosts[host]; !in || !m.Leaving {
-			return change{}, nil
-		}
-		next := p.with(host, nil)
-		empty = len(next.Hosts) == 0
-		return change{pool: next}, nil
-	})
+	empty, err := v.end(ctx)
 	if err == nil && empty {
 		err = l.remove(ctx, subnet)
 	}
 	return err
 }
 
-// beginVacating sees to it that the host can take nothing more.
-func (l *Ledger) beginVacating(ctx context.Context, subnet netip.Prefix, host string) error {
-	return l.amend(ctx, subnet, true, func(p *page) (change, error) {
-		if !p.has(host) {
+// vacating is the way of one host out of a pool.
+type vacating struct {
+	*Ledger
+
+	subnet netip.Prefix
+	host   string
+	while  []store.Op
+}
+
+// amend does the change that plan makes, while the conditions hold.
+func (v *vacating) amend(ctx context.Context, fresh bool, plan func(*page) (change, error)) error {
+	return v.Ledger.amend(ctx, v.subnet, fresh, func(p *page) (change, error) {
+		if err := v.still(ctx, v.while); err != nil {
+			return change{}, err
+		}
+		c, err := plan(p)
+		c.also = v.while
+		return c, err
+	})
+}
+
+// still returns [ErrNotSo] unless the checks hold: a write that fails does not say why.
+func (l *Ledger) still(ctx context.Context, checks []store.Op) error {
+	for _, op := range checks {
+		pair, err := l.kv.Get(ctx, op.Key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if pair.Index != op.Index {
+			return fmt.Errorf("%w: %s changed", ErrNotSo, op.Key)
+		}
+	}
+	return nil
+}
+
+// begin sees to it that the host can take nothing more.
+func (v *vacating) begin(ctx context.Context) error {
+	return v.amend(ctx, true, func(p *page) (change, error) {
+		if !p.has(v.host) {
 			return change{}, nil
 		}
-		return change{pool: p.with(host, &Member{Leaving: true})}, nil
+		return change{pool: p.with(v.host, &Member{Leaving: true})}, nil
 	})
 }
 
 // strip frees what the host has of as many shards as one transaction takes.
-func (l *Ledger) strip(ctx context.Context, subnet netip.Prefix, host string) (more bool, err error) {
-	err = l.amend(ctx, subnet, false, func(p *page) (change, error) {
-		if p.has(host) {
-			return change{}, fmt.Errorf("host %s has pool %s again", host, subnet)
+func (v *vacating) strip(ctx context.Context) (more bool, err error) {
+	err = v.amend(ctx, false, func(p *page) (change, error) {
+		if p.has(v.host) {
+			return change{}, fmt.Errorf("host %s has pool %s again", v.host, v.subnet)
 		}
 		more = false
 		c := change{shards: make(map[netip.Addr]map[string]Bits)}
 		for base, s := range p.shards {
-			if _, has := s.hosts[host]; !has {
+			if _, has := s.hosts[v.host]; !has {
 				continue
 			}
-			if len(c.shards) == maxOps-2 {
+			if len(c.shards) == maxOps-1-max(1, len(v.while)) {
 				more = true
 				break
 			}
-			c.shards[base] = s.with(host, Bits{})
+			c.shards[base] = s.with(v.host, Bits{})
 		}
 		return c, nil
 	})
 	return more, err
+}
+
+// end takes the host out of the record, and reports whether it was the last.
+func (v *vacating) end(ctx context.Context) (empty bool, err error) {
+	err = v.amend(ctx, true, func(p *page) (change, error) {
+		empty = len(p.Hosts) == 0
+		if m, in := p.Hosts[v.host]; !in || !m.Leaving {
+			return change{}, nil
+		}
+		next := p.with(v.host, nil)
+		empty = len(next.Hosts) == 0
+		return change{pool: next}, nil
+	})
+	return empty, err
 }
 
 // remove removes a pool that no host has, with its shards. If a host has it again, or

@@ -48,6 +48,8 @@ var (
 	// ErrLost says that the ledger does not have what this host has of the pool: it
 	// has lost its past, and what is free in it may be another's.
 	ErrLost = errors.New("the cluster does not have this host's addresses")
+	// ErrNotSo says that what a change was to be done under does not hold any more.
+	ErrNotSo = errors.New("it is not so any more")
 )
 
 // maxOps bounds the keys in one transaction: every store takes that many.
