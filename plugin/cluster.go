@@ -17,6 +17,7 @@ import (
 	"github.com/ournet/ournet/internal/backoff"
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/hostfs"
+	"github.com/ournet/ournet/internal/store"
 	"github.com/ournet/ournet/internal/underlay"
 	"github.com/ournet/ournet/internal/version"
 	"github.com/ournet/ournet/ipam"
@@ -66,8 +67,11 @@ func (p *parts) openCluster(ctx context.Context, host hostfs.FS) error {
 		return fmt.Errorf("name of this host: %w", err)
 	}
 	c.cluster, err = cluster.Open(ctx, p.log, p.kv, c.store, cluster.Options{
-		Host:     cluster.Host{Name: name, VTEPs: own, Port: p.cfg.Cluster.VXLANPort, Version: version.Current},
-		FreeHost: func(ctx context.Context, id cluster.HostID) error { return p.addresses.FreeHost(ctx, string(id)) },
+		Host: cluster.Host{Name: name, VTEPs: own, Port: p.cfg.Cluster.VXLANPort, Version: version.Current},
+		FreeHost: func(ctx context.Context, id cluster.HostID, while store.Op) error {
+			return p.addresses.FreeHost(ctx, string(id), while)
+		},
+		Held: func() { p.addresses.Recheck() },
 	})
 	if err != nil {
 		return err

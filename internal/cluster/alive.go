@@ -73,6 +73,9 @@ func (c *Cluster) holdKey(ctx context.Context, lease store.Lease) error {
 	if err != nil {
 		return fmt.Errorf("hold the key of this host: %w", err)
 	}
+	if c.opts.Held != nil {
+		c.opts.Held()
+	}
 	return c.unsuspect(ctx)
 }
 

@@ -72,8 +72,12 @@ type Options struct {
 	// [DefaultRemoval].
 	Removal time.Duration
 	// FreeHost frees what a host that is removed has beside the records of this
-	// package. It may be called again for the same host. May be nil.
-	FreeHost func(ctx context.Context, id HostID) error
+	// package, as long as the check while holds in the cluster store. It may be called
+	// again for the same host. May be nil.
+	FreeHost func(ctx context.Context, id HostID, while store.Op) error
+	// Held is called when this host has given a sign of life again. Until then others
+	// could free what it has, and from then on they cannot. May be nil.
+	Held func()
 }
 
 // The turns that the methods of a [Cluster] take. Whoever takes both takes

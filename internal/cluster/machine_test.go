@@ -270,7 +270,9 @@ func (w *world) wipe(*rapid.T) {
 
 func (w *world) removeHost(*rapid.T) {
 	nd, other := w.pick(true), w.pick(false)
-	err := nd.RemoveHost(w.rt.Context(), other.Self().ID)
+	ctx, cancel := context.WithTimeout(w.rt.Context(), 10*time.Second)
+	defer cancel()
+	err := nd.RemoveHost(ctx, other.Self().ID)
 	w.rt.tell("host %d removes host %d: %v", nd.n, other.n, err)
 	if err != nil && !errors.Is(err, cluster.ErrHostAlive) && !errors.Is(err, cluster.ErrUnknownHost) && !errors.Is(err, store.ErrUnavailable) {
 		w.rt.Fatalf("remove host: %v", err)

@@ -14,6 +14,7 @@ func (f *feed) seeAlive(l listing, now time.Time) {
 	if l.fresh {
 		// While the store was away, all leases may have ended.
 		f.grace = now.Add(f.c.opts.TTL)
+		f.plan(choreSuspects, now) // a removal may have been broken off
 	}
 	f.alive = make(map[HostID]bool, len(l.pairs))
 	for _, p := range l.pairs {
@@ -73,10 +74,10 @@ func (f *feed) judge(now time.Time) {
 }
 
 // suspects tells the cluster who is suspect since when, or learns it, and removes
-// hosts that are so for too long.
+// hosts that are so for too long, or whose removal had begun here.
 func (f *feed) suspects(ctx context.Context) error {
 	f.c.mu.Lock()
-	var tell, overdue []HostID
+	var tell, begun, overdue []HostID
 	for id, h := range f.c.state.hosts {
 		if !h.suspect || id == f.c.self {
 			continue
@@ -85,6 +86,8 @@ func (f *feed) suspects(ctx context.Context) error {
 		switch {
 		case !known:
 			tell = append(tell, id)
+		case h.suspicion.Removing:
+			begun = append(begun, id)
 		case time.Since(since) >= f.patience:
 			overdue = append(overdue, id)
 		default:
@@ -93,20 +96,59 @@ func (f *feed) suspects(ctx context.Context) error {
 	}
 	f.c.mu.Unlock()
 	var errs []error
+	for _, id := range begun {
+		// The host may have been back meanwhile, and be only cut off now.
+		still, err := f.stillRemoved(ctx, id)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case still:
+			overdue = append(overdue, id)
+		default:
+			tell = append(tell, id)
+		}
+	}
 	for _, id := range tell {
 		errs = append(errs, f.tellSuspect(ctx, id))
 	}
 	for _, id := range overdue {
-		err := f.c.RemoveHost(ctx, id)
-		switch {
-		case errors.Is(err, ErrHostAlive), errors.Is(err, ErrUnknownHost):
-		case err != nil:
-			errs = append(errs, err)
-		default:
-			f.log.WithField("host", id).Warn("host was removed: it was not seen for too long")
-		}
+		f.remove(ctx, id)
 	}
 	return errors.Join(errs...)
+}
+
+// stillRemoved reports whether the cluster has it that the removal of a host has begun.
+func (f *feed) stillRemoved(ctx context.Context, id HostID) (bool, error) {
+	pair, err := f.c.shared.Get(ctx, store.SuspectKey(string(id)))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s, err := decode[suspicion](pair.Value)
+	if err != nil {
+		f.unreadable(pair.Key, err)
+	}
+	return err == nil && s.Removing, nil
+}
+
+// removeTime bounds the removal of a host at a time: meanwhile no news are taken.
+const removeTime = 5 * time.Second
+
+// remove removes a host, or says why it cannot; the next sweep tries it again.
+func (f *feed) remove(ctx context.Context, id HostID) {
+	bounded, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	log := f.log.WithField("host", id)
+	err := f.c.RemoveHost(bounded, id)
+	switch {
+	case errors.Is(err, ErrHostAlive), errors.Is(err, ErrUnknownHost), ctx.Err() != nil:
+	case err != nil:
+		log.WithField("err", err).Warn("host cannot be removed now; it is tried again")
+	default:
+		log.Warn("host was removed: it was not seen for too long, or its removal had begun")
+	}
 }
 
 // tellSuspect makes the record that a host is suspect, if nobody was quicker.
