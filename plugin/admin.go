@@ -11,9 +11,10 @@ import (
 	"github.com/ournet/ournet/ipam"
 )
 
-// removeTimeout bounds what an operator's command has removed; it is less than
-// [writeTimeout].
-const removeTimeout = 10 * time.Second
+// removeTimeout bounds what an operator's command has removed. The cluster store may be
+// without a leader for longer than the server otherwise gives a reply ([writeTimeout]);
+// the command itself waits for 30 s.
+const removeTimeout = 25 * time.Second
 
 // NetworkLister knows all networks and endpoints of this host.
 type NetworkLister interface {
@@ -39,6 +40,9 @@ func (h *Handler) remove(path string, do func(ctx context.Context, id string) er
 		if r.Method != http.MethodDelete {
 			h.refuse(w, http.StatusMethodNotAllowed, path+" is only for DELETE")
 			return
+		}
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(removeTimeout + verbGrace)); err != nil {
+			h.log.WithError(err).Debug("a removal has to be as quick as a verb")
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), removeTimeout)
 		defer cancel()
