@@ -79,7 +79,7 @@ func StartAt(t testing.TB, opts Options) *Cluster {
 	if c != nil {
 		t.Cleanup(func() {
 			if t.Failed() {
-				c.log(t)
+				c.Log(t)
 			}
 			if cerr := c.Close(); cerr != nil {
 				t.Errorf("end consul: %v", cerr)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -114,6 +115,39 @@ func (c *Cluster) leaderOf(ctx context.Context, s *Server) (*Server, error) {
 		}
 	}
 	return nil, errors.New("no leader")
+}
+
+// Term returns how many elections there were, as far as a server that answers knows. With
+// each new leader the time of every session begins anew.
+func (c *Cluster) Term(ctx context.Context) (uint64, error) {
+	var last uint64
+	var errs []error
+	for _, s := range c.Servers {
+		term, err := s.term(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("term of consul at %s: %w", s.Address, err))
+		}
+		last = max(last, term)
+	}
+	if last == 0 {
+		return 0, errors.Join(errs...)
+	}
+	return last, nil
+}
+
+func (s *Server) term(ctx context.Context) (uint64, error) {
+	client, err := s.Client()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var self struct{ Stats map[string]map[string]string }
+	opts := &consulapi.QueryOptions{}
+	if _, err := client.Raw().Query("/v1/agent/self", &self, opts.WithContext(ctx)); err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(self.Stats["raft"]["term"], 10, 64)
 }
 
 // Token makes a token that has the rules, in Consul's language of policies.

@@ -137,8 +137,8 @@ func (s *Server) Wipe(t testing.TB) {
 
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
-// log shows the last that the servers wrote.
-func (c *Cluster) log(t testing.TB) {
+// Log shows the last that the servers wrote.
+func (c *Cluster) Log(t testing.TB) {
 	t.Helper()
 	for _, s := range c.Servers {
 		raw, err := os.ReadFile(s.logFile())

@@ -183,20 +183,9 @@ func (c *chaos) replace(h *host) error {
 	if err := h.Wipe(); err != nil {
 		return err
 	}
-	// Nobody may take out a host that is alive, and the others still think that it is.
-	witness := c.host(1)
-	if witness == h {
-		witness = c.host(2)
-	}
-	begin := time.Now()
-	err := lab.Poll(h.ctx, "the removal of the host", func() error {
-		_, err := witness.try("docker ournet host rm " + h.Name)
-		return err
-	})
-	if err != nil {
+	if err := c.remove(h); err != nil {
 		return err
 	}
-	c.Logf("%s was removed from the cluster after %.1f s", h.Name, time.Since(begin).Seconds())
 	if err := h.Boot(h.ctx); err != nil {
 		return err
 	}
@@ -206,6 +195,47 @@ func (c *chaos) replace(h *host) error {
 	}
 	err = errors.Join(h.ImportImages(h.ctx), warmUp(h.ctx, h.Host), installCommand(h.ctx, h.Host))
 	return errors.Join(err, h.InstallPlugin(h.ctx, dir, pluginName, c.store()))
+}
+
+// How long the removal of a host that is gone may take. Consul takes it for alive until
+// its lease has run out, for twice the 10 s that it is for, and for as long again after
+// each election: a new leader does not know when a host was last heard of
+// (agent/consul/session_ttl.go, initializeSessionTimers). The rest is for the removal
+// itself, which waits for a leader, and for a machine that does much else.
+const (
+	leaseTime    = 20 * time.Second
+	removalTime  = 40 * time.Second
+	removalsTime = 10 * time.Minute // if there is an election after the other
+)
+
+// remove takes a host that is gone out of the cluster. Nobody may take out one that is
+// alive, and at first the others still think that it is.
+func (c *chaos) remove(h *host) error {
+	witness := c.host(1)
+	if witness == h {
+		witness = c.host(2)
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, removalsTime)
+	defer cancel()
+	var (
+		begin     = time.Now()
+		term      uint64
+		since     time.Time // of that term
+		elections = -1
+	)
+	err := lab.Poll(ctx, "the removal of the host", func() error {
+		if now, terr := c.consul.Term(ctx); terr == nil && now != term {
+			term, since = now, time.Now()
+			elections++
+		}
+		_, err := witness.try("docker ournet host rm " + h.Name)
+		if err != nil && time.Since(since) > leaseTime+removalTime {
+			cancel()
+		}
+		return err
+	})
+	c.Logf("%s was removed from the cluster after %.1f s and %d elections: %v", h.Name, time.Since(begin).Seconds(), elections, err)
+	return err
 }
 
 // whileTheyComeAndGo has the trouble come while containers come and go on all hosts.

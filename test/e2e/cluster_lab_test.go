@@ -284,6 +284,9 @@ func inFreshCluster(t *testing.T, opts clusterOptions, test func(c *cluster)) {
 		t.Fatalf("make the cluster: %v", err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() && made.consul != nil {
+			made.consul.Log(t)
+		}
 		if err := made.down(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("remove the cluster: %v", err)
 		}
