@@ -75,7 +75,7 @@ func TestAnswer_ofEveryKindOfQuestion(t *testing.T) {
 			if tc.change != nil {
 				msg = asked(tc.asked, tc.qtype, tc.change)
 			}
-			reply, v := newService(office()).answer(msg, overUDP, nil)
+			reply, v := newService(office()).answer(msg, overUDP, netip.Addr{}, nil)
 			got := map[verdict]string{ignored: "ignored", forwarded: "forwarded"}[v]
 			if v == answered {
 				checkReply(t, msg, reply, overUDP)
@@ -96,7 +96,7 @@ func withCookie(m *miekgdns.Msg) {
 
 func TestAnswer_aSandboxThatIsNotKnownOwnsNothing(t *testing.T) {
 	t.Parallel()
-	if _, v := newService(NewRecords()).answer(asked("web", typeA), overUDP, nil); v != forwarded {
+	if _, v := newService(NewRecords()).answer(asked("web", typeA), overUDP, netip.Addr{}, nil); v != forwarded {
 		t.Errorf("verdict = %d, want forwarded", v)
 	}
 }
@@ -126,7 +126,7 @@ func TestAnswer_malformed(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			reply, v := newService(office()).answer(tc.msg, overUDP, nil)
+			reply, v := newService(office()).answer(tc.msg, overUDP, netip.Addr{}, nil)
 			got := map[verdict]string{ignored: "ignored", forwarded: "forwarded"}[v]
 			if v == answered {
 				got = shown(t, reply)
@@ -191,7 +191,7 @@ func TestAnswer_thatDoesNotFitSaysSo(t *testing.T) {
 			if tc.size > 0 {
 				msg = asked("crowd", typeA, withEDNS(tc.size))
 			}
-			reply, _ := newService(crowd(tc.addresses)).answer(msg, tc.tr, nil)
+			reply, _ := newService(crowd(tc.addresses)).answer(msg, tc.tr, netip.Addr{}, nil)
 			checkReply(t, msg, reply, tc.tr)
 			var m miekgdns.Msg
 			if err := m.Unpack(reply); err != nil {
@@ -274,7 +274,7 @@ func TestAnswer_inPlaceTakesNoMemory(t *testing.T) {
 	s := newService(office())
 	out := make([]byte, 0, maxUDP)
 	for _, msg := range [][]byte{asked("web", typeA), asked("app.lab", typeA, withEDNS(1232)), asked("far", typeAAAA), asked("store", typeA)} {
-		if n := testing.AllocsPerRun(100, func() { s.answer(msg, overUDP, out) }); n > 0 {
+		if n := testing.AllocsPerRun(100, func() { s.answer(msg, overUDP, netip.Addr{}, out) }); n > 0 {
 			t.Errorf("%g allocations for %x", n, msg)
 		}
 	}
@@ -287,13 +287,13 @@ func TestAnswer_aPanicCostsOneQuery(t *testing.T) {
 	r.snapshot.Store(&snapshot{views: map[SandboxKey]*view{box: {zones: []*zone{nil}}}})
 	msg := asked("web", typeA)
 	for range 2 {
-		reply, v := s.answer(msg, overUDP, nil)
+		reply, v := s.answer(msg, overUDP, netip.Addr{}, nil)
 		if v != answered || shown(t, reply) != "ServerFailure rd ra" {
 			t.Fatalf("verdict %d, answer %x", v, reply)
 		}
 	}
 	r.SetNetwork(Network{ID: "n1", Name: "lab"}) // builds the view anew
-	if reply, _ := s.answer(msg, overUDP, nil); shown(t, reply) != "Success aa rd ra\nweb. 0 10.0.0.2" {
+	if reply, _ := s.answer(msg, overUDP, netip.Addr{}, nil); shown(t, reply) != "Success aa rd ra\nweb. 0 10.0.0.2" {
 		t.Errorf("the next answer is %s", shown(t, reply))
 	}
 }
@@ -307,7 +307,7 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				s.answer(msg, overUDP, out)
+				s.answer(msg, overUDP, netip.Addr{}, out)
 			}
 		})
 	}

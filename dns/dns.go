@@ -25,6 +25,14 @@
 // Nothing that answers an owned name ever waits for a resolver, another client or
 // a change of the records, and each sandbox has limits of its own: what one
 // container does with its resolver does not touch the next.
+//
+// # At a gateway
+//
+// The address of a network's gateway is a resolver for all containers of the network.
+// Who asks is told by his address: he gets the answers of his own sandbox, and who has
+// none gets no answer. What is not owned goes to servers that know nothing of our names.
+// While the name of a container is not known yet, what they deny may be that name, so
+// the answer waits until it is known.
 package dns
 
 import (
@@ -56,7 +64,8 @@ type Network struct {
 // Endpoint is what the records know of one endpoint.
 type Endpoint struct {
 	ID EndpointID
-	// Name is the container's name: what its addresses resolve back to.
+	// Name is the container's name: what its addresses resolve back to. It is empty
+	// until it is known.
 	Name string
 	// Aliases are all its other names: network aliases, short id, hostname, the
 	// Compose service. Several endpoints may have the same.
@@ -82,4 +91,9 @@ type Sandbox struct {
 	// as with the engine's own resolver (moby, Sandbox.ResolveName).
 	Networks []NetworkID
 	Links    []Link
+	// Addrs are its addresses on them. They tell who asks at a network's gateway.
+	Addrs map[NetworkID][]netip.Addr
+	// Confined says that it has no way out: at a gateway, it gets answers to owned
+	// names alone.
+	Confined bool
 }

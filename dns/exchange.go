@@ -95,11 +95,21 @@ func (e *exchange) deliver(msg []byte) {
 	if !ok {
 		return
 	}
+	if failed(msg) && e.forwarder.another(w) {
+		e.forwarder.next(w)
+		return
+	}
 	if len(msg) > maxUDP {
 		msg = cut(w.msg, msg)
 	}
 	copy(msg, w.msg[:2])
 	e.forwarder.finish(w, msg)
+}
+
+// failed reports whether a server says that it has no answer, which another may have.
+func failed(msg []byte) bool {
+	rcode := msg[3] & maskRcode
+	return rcode == rcodeServer || rcode == rcodeRefused
 }
 
 // take returns the query that a message answers, if it does. It waits no more then.
@@ -147,13 +157,13 @@ func cut(asked, msg []byte) []byte {
 	return out
 }
 
-// sweep gives up those who have waited too long, and reports whether the exchange
+// sweep has those who have waited too long ask the next server, and reports whether the exchange
 // is done: nobody waits, and nobody will.
 func (e *exchange) sweep(now time.Time) (done bool) {
 	var late []*waiting
 	e.mu.Lock()
 	for id, w := range e.waiting {
-		if now.After(w.deadline) {
+		if now.After(w.patience) {
 			delete(e.waiting, id)
 			late = append(late, w)
 		}
@@ -161,7 +171,7 @@ func (e *exchange) sweep(now time.Time) (done bool) {
 	done = e.closed || len(e.waiting) == 0 && now.Sub(e.born) > exchangeLifetime
 	e.mu.Unlock()
 	for _, w := range late {
-		e.forwarder.giveUp(w)
+		e.forwarder.next(w)
 	}
 	if done {
 		e.fail()

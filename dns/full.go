@@ -28,14 +28,17 @@ func (v *view) full(msg []byte, t transport) []byte {
 }
 
 // failure is the answer to a query that nobody else answers.
-func failure(msg []byte, t transport) []byte {
+func failure(msg []byte, t transport) []byte { return unanswered(msg, t, rcodeServer) }
+
+// unanswered is an answer that has the question and a code.
+func unanswered(msg []byte, t transport, rcode byte) []byte {
 	var m miekgdns.Msg
 	if err := m.Unpack(msg); err != nil {
-		return refusal(nil, msg, rcodeServer)
+		return refusal(nil, msg, rcode)
 	}
 	r := newReply(&m)
 	e, _ := ednsOf(&m)
-	r.Rcode = miekgdns.RcodeServerFailure
+	r.Rcode = int(rcode)
 	return pack(msg, r, e, t)
 }
 

@@ -22,7 +22,7 @@ func FuzzAnswer(f *testing.F) {
 		if tcp {
 			tr = overTCP
 		}
-		reply, v := s.answer(msg, tr, nil)
+		reply, v := s.answer(msg, tr, netip.Addr{}, nil)
 		if v == answered {
 			checkReply(t, msg, reply, tr)
 		}
@@ -101,7 +101,7 @@ func TestAnswer_randomPacketsNeitherPanicNorGrow(t *testing.T) {
 	before, goroutines := measure(), runtime.NumGoroutine()
 	for range *packetCount {
 		msg := randomPacket(rnd, seeds)
-		reply, v := s.answer(msg, overUDP, out)
+		reply, v := s.answer(msg, overUDP, netip.Addr{}, out)
 		if v == answered && len(reply) > maxUDP {
 			t.Fatalf("an answer of %d bytes to %x", len(reply), msg)
 		}

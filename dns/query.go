@@ -26,6 +26,7 @@ const (
 	rcodeFormat      = 1
 	rcodeServer      = 2
 	rcodeUnsupported = 4
+	rcodeRefused     = 5
 )
 
 // nameBuffer has room for any name.

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,14 @@ type Records struct {
 // snapshot is what queries read. It never changes.
 type snapshot struct {
 	views map[SandboxKey]*view
+	// guests are the sandboxes by what they send from to a gateway.
+	guests map[guest]SandboxKey
+}
+
+// guest is an address on a network.
+type guest struct {
+	network NetworkID
+	addr    netip.Addr
 }
 
 // NewRecords returns records that have nothing.
@@ -108,24 +117,53 @@ func (r *Records) SetSuspect(host HostID, suspect bool) {
 func (r *Records) SetSandbox(key SandboxKey, s Sandbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.Networks, s.Links = slices.Clone(s.Networks), slices.Clone(s.Links)
+	s.Networks, s.Links, s.Addrs = slices.Clone(s.Networks), slices.Clone(s.Links), maps.Clone(s.Addrs)
+	guests := r.guestsLocked(key, s)
 	r.sandboxes[key] = s
 	views := maps.Clone(r.snapshot.Load().views)
 	if views == nil {
 		views = make(map[SandboxKey]*view)
 	}
 	views[key] = newView(s, r.zones)
-	r.snapshot.Store(&snapshot{views: views})
+	r.snapshot.Store(&snapshot{views: views, guests: guests})
+}
+
+// guestsLocked returns the guests with these addresses of a sandbox in the place of
+// those that it has. An address that another sandbox has by now is that one's.
+func (r *Records) guestsLocked(key SandboxKey, s Sandbox) map[guest]SandboxKey {
+	have := r.snapshot.Load().guests
+	before := r.sandboxes[key].Addrs
+	if maps.EqualFunc(before, s.Addrs, slices.Equal[[]netip.Addr]) {
+		return have
+	}
+	guests := maps.Clone(have)
+	if guests == nil {
+		guests = make(map[guest]SandboxKey)
+	}
+	for id, addrs := range before {
+		for _, a := range cleanAddrs(addrs) {
+			if g := (guest{id, a}); guests[g] == key {
+				delete(guests, g)
+			}
+		}
+	}
+	for id, addrs := range s.Addrs {
+		for _, a := range cleanAddrs(addrs) {
+			guests[guest{id, a}] = key
+		}
+	}
+	return guests
 }
 
 // RemoveSandbox forgets a sandbox: it owns no name then.
 func (r *Records) RemoveSandbox(key SandboxKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	guests := r.guestsLocked(key, Sandbox{})
 	delete(r.sandboxes, key)
 	views := maps.Clone(r.snapshot.Load().views)
 	delete(views, key)
-	r.snapshot.Store(&snapshot{views: views})
+	r.snapshot.Store(&snapshot{views: views, guests: guests})
 }
 
 // rebuildLocked makes the zones of these networks anew, and the views that have them.
@@ -150,11 +188,18 @@ func (r *Records) rebuildLocked(ids ...NetworkID) {
 			views[key] = newView(s, r.zones)
 		}
 	}
-	r.snapshot.Store(&snapshot{views: views})
+	r.snapshot.Store(&snapshot{views: views, guests: r.snapshot.Load().guests})
 }
 
 // view returns what a sandbox may ask; one that is not known may ask nothing of us.
 func (r *Records) view(key SandboxKey) *view { return r.snapshot.Load().views[key] }
+
+// viewOf returns what the sandbox with an address on a network may ask, nil if nobody
+// has the address.
+func (r *Records) viewOf(id NetworkID, addr netip.Addr) *view {
+	s := r.snapshot.Load()
+	return s.views[s.guests[guest{id, addr.Unmap().WithZone("")}]]
+}
 
 func sameEndpoint(a, b Endpoint) bool {
 	return a.ID == b.ID && a.Name == b.Name && slices.Equal(a.Aliases, b.Aliases) && slices.Equal(a.Addrs, b.Addrs)

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,9 @@ type Options struct {
 	// ForwardTimeout is when others have not answered. Default 15 s: the engine
 	// asks three servers for 4 s each.
 	ForwardTimeout time.Duration
+	// ServerTimeout is when the next server is asked, if there is another. Default 4 s,
+	// as the engine has it.
+	ServerTimeout time.Duration
 	// Connections is how many TCP connections may be open. Default 128.
 	Connections int
 	// IdleTimeout is when a TCP connection that says nothing is closed. Default
@@ -48,6 +52,7 @@ func (o Options) withDefaults() Options {
 		o.Connections = 128
 	}
 	set(&o.ForwardTimeout, 15*time.Second)
+	set(&o.ServerTimeout, 4*time.Second)
 	set(&o.IdleTimeout, 20*time.Second)
 	set(&o.WriteTimeout, 5*time.Second)
 	return o
@@ -79,8 +84,12 @@ type Sockets struct {
 
 // Serve answers one sandbox until ctx ends or a socket fails. It closes the sockets.
 func (r *Responder) Serve(ctx context.Context, key SandboxKey, sockets Sockets) error {
+	ways := []Dial{sockets.Dial}
+	return r.serve(ctx, &service{responder: r, key: key, udp: sockets.UDP, tcp: sockets.TCP, ways: func() []Dial { return ways }})
+}
+
+func (r *Responder) serve(ctx context.Context, s *service) error {
 	group, ctx := errgroup.WithContext(ctx)
-	s := &service{responder: r, key: key, udp: sockets.UDP, tcp: sockets.TCP, dial: sockets.Dial}
 	s.forwarder = newForwarder(ctx, s)
 	// Closing is what ends the two; what the sockets hold is gone with them. No
 	// goroutine waits for it: a host has a thousand sandboxes.
@@ -94,19 +103,23 @@ func (r *Responder) Serve(ctx context.Context, key SandboxKey, sockets Sockets) 
 	return err
 }
 
-// service is the responder in one sandbox.
+// service is the responder in one sandbox, or at the gateway of one network.
 type service struct {
 	responder *Responder
 	key       SandboxKey
+	gateway   bool
+	network   NetworkID // of the gateway
 	udp       *net.UDPConn
 	tcp       net.Listener
-	dial      Dial
+	// ways lead to those who have the names that are not ours.
+	ways      func() []Dial
 	forwarder *forwarder
 }
 
-// answer answers a message in out or elsewhere, or says what else is to become of
-// it. This is the one entry of everything that clients send.
-func (s *service) answer(msg []byte, t transport, out []byte) (reply []byte, v verdict) {
+// answer answers a client's message in out or elsewhere, or says what else is to become
+// of it. This is the one entry of everything that clients send. Who the client is does
+// not matter in a sandbox.
+func (s *service) answer(msg []byte, t transport, client netip.Addr, out []byte) (reply []byte, v verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.responder.complain(p)
@@ -118,9 +131,15 @@ func (s *service) answer(msg []byte, t transport, out []byte) (reply []byte, v v
 	if v == answered {
 		return refusal(out, msg, rcode), answered
 	}
-	view := s.responder.records.view(s.key)
-	if v == ignored || view == nil || !q.plain || q.qclass != classIN {
-		return nil, v
+	if v == ignored {
+		return nil, ignored
+	}
+	view, ok := s.viewOf(client)
+	if !ok {
+		return unanswered(msg, t, rcodeRefused), answered
+	}
+	if view == nil || !q.plain || q.qclass != classIN {
+		return nil, forwarded
 	}
 	if reply, ok := q.answer(view, t, out); ok {
 		return reply, answered

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -22,7 +23,7 @@ const (
 func (s *service) serveTCP(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
-	slots := make(chan struct{}, s.responder.opts.Connections)
+	connections := newQuota(s.responder.opts.Connections)
 	for {
 		conn, err := s.tcp.Accept()
 		switch {
@@ -36,15 +37,15 @@ func (s *service) serveTCP(ctx context.Context) error {
 			}
 			continue
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			_ = conn.Close() // the sandbox has used up what it may; nothing was written
+		st := newStream(s, conn)
+		who := s.payer(st.client)
+		if !connections.take(who) {
+			_ = conn.Close() // he has used up what he may; nothing was written
 			continue
 		}
 		group.Go(func() {
-			defer func() { <-slots }()
-			newStream(s, conn).serve(ctx)
+			defer connections.give(who)
+			st.serve(ctx)
 		})
 	}
 }
@@ -54,6 +55,7 @@ func (s *service) serveTCP(ctx context.Context) error {
 type stream struct {
 	service *service
 	conn    net.Conn
+	client  netip.Addr
 	group   sync.WaitGroup
 	slots   chan struct{}
 	out     []byte
@@ -62,7 +64,11 @@ type stream struct {
 }
 
 func newStream(s *service, conn net.Conn) *stream {
-	return &stream{service: s, conn: conn, slots: make(chan struct{}, pipelined)}
+	st := &stream{service: s, conn: conn, slots: make(chan struct{}, pipelined)}
+	if from, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil {
+		st.client = from.Addr()
+	}
+	return st
 }
 
 func (st *stream) serve(ctx context.Context) {
@@ -81,7 +87,7 @@ func (st *stream) serve(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		reply, v := st.service.answer(msg, overTCP, st.out[:0])
+		reply, v := st.service.answer(msg, overTCP, st.client, st.out[:0])
 		if v == forwarded && !st.forward(ctx, msg) {
 			reply, v = failure(msg, overTCP), answered
 		}
@@ -101,28 +107,47 @@ func (st *stream) forward(ctx context.Context, msg []byte) bool {
 	default:
 		return false
 	}
-	if !st.service.forwarder.acquire() {
+	who := st.service.payer(st.client)
+	if !st.service.forwarder.waiting.take(who) {
 		<-st.slots
 		return false
 	}
 	st.group.Go(func() {
-		reply, err := st.service.ask(ctx, msg)
-		st.service.forwarder.release()
-		if err != nil {
-			reply = failure(msg, overTCP)
+		reply := st.service.ask(ctx, msg, st.client)
+		if st.service.doubtful(reply) {
+			reply = st.service.settle(ctx, msg, overTCP, st.client, reply)
 		}
+		st.service.forwarder.waiting.give(who)
 		_ = st.write(reply) // it has closed the connection if it failed
 		<-st.slots
 	})
 	return true
 }
 
-// ask asks the other resolver over a connection of its own: it may answer those of
-// one connection one after the other, the slowest first.
-func (s *service) ask(ctx context.Context, msg []byte) ([]byte, error) {
+// ask asks the others, one after the other.
+func (s *service) ask(ctx context.Context, msg []byte, client netip.Addr) []byte {
 	ctx, cancel := context.WithTimeout(ctx, s.responder.opts.ForwardTimeout)
 	defer cancel()
-	conn, err := s.dial(ctx, "tcp")
+	servers := s.servers(client)
+	for i, dial := range servers {
+		timeout := s.responder.opts.ForwardTimeout
+		if i+1 < len(servers) {
+			timeout = s.responder.opts.ServerTimeout
+		}
+		reply, err := askOne(ctx, timeout, dial, msg)
+		if err == nil && (i+1 == len(servers) || !failed(reply)) {
+			return reply
+		}
+	}
+	return failure(msg, overTCP)
+}
+
+// askOne asks over a connection of its own: a server may answer the queries of one
+// connection one after the other, the slowest first.
+func askOne(ctx context.Context, timeout time.Duration, dial Dial, msg []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	conn, err := dial(ctx, "tcp")
 	if err != nil {
 		return nil, err
 	}

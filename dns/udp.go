@@ -144,7 +144,11 @@ func (s *service) answerPacket(b *batch, i int) {
 	if len(msg) > maxUDP {
 		return // cut off, and longer than any query that a client would send
 	}
-	reply, v := s.answer(msg, overUDP, b.room())
+	var from netip.AddrPort
+	if s.gateway {
+		from = b.sender(i)
+	}
+	reply, v := s.answer(msg, overUDP, from.Addr(), b.room())
 	if v == forwarded && !s.forwarder.submit(msg, b.sender(i)) {
 		reply, v = failure(msg, overUDP), answered
 	}

@@ -14,6 +14,11 @@ type view struct {
 	// for a.b.c, network c is tried before network b.c, as by the engine.
 	bySuffix []*zone
 	links    map[string][]linked
+	// confined is [Sandbox.Confined].
+	confined bool
+	// unsettled says that there are endpoints on its networks whose names are not
+	// known yet.
+	unsettled bool
 }
 
 // linked is where a private name leads to.
@@ -32,13 +37,14 @@ type found struct {
 }
 
 func newView(s Sandbox, zones map[NetworkID]*zone) *view {
-	v := &view{}
+	v := &view{confined: s.Confined}
 	for _, id := range s.Networks {
 		if z, ok := zones[id]; ok && !slices.Contains(v.zones, z) {
 			v.zones = append(v.zones, z)
 		}
 	}
 	for _, z := range v.zones {
+		v.unsettled = v.unsettled || z.unsettled
 		if z.suffix != "" {
 			v.bySuffix = append(v.bySuffix, z)
 		}

@@ -17,6 +17,8 @@ type zone struct {
 	owners map[string]*owner // by canonical name
 	// addrs has the names that an address resolves back to.
 	addrs map[netip.Addr][]string
+	// unsettled says that there is an endpoint whose name is not known yet.
+	unsettled bool
 }
 
 // owner is what one name has, of all endpoints that have the name.
@@ -81,6 +83,7 @@ func newZone(n Network, endpoints []Endpoint) *zone {
 			collected[name] = append(collected[name], addrs...)
 		}
 		z.addReverse(ep.Name, addrs)
+		z.unsettled = z.unsettled || ep.Name == ""
 	}
 	for name, addrs := range collected {
 		z.owners[name] = newOwner(addrs)
