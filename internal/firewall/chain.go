@@ -1,6 +1,10 @@
 package firewall
 
-import "github.com/google/nftables"
+import (
+	"slices"
+
+	"github.com/google/nftables"
+)
 
 // The names of our chains.
 const (
@@ -19,7 +23,7 @@ const (
 // on every host; what differs is in the sets. What is dropped is counted, and what is
 // let pass; a change of elements leaves the counters as they are.
 func wantChains() []chain {
-	return append([]chain{
+	return slices.Concat([]chain{
 		{name: chainPass, rules: passRules()},
 		{name: chainSame, rules: sameNetworkRules()},
 		{name: chainEntry, rules: entryRules()},
@@ -53,7 +57,8 @@ func wantChains() []chain {
 			hook: nftables.ChainHookPostrouting, priority: 300,
 			rules: []rule{newRule(marked(markAccept|markHairpin), clearMark(markAccept|markHairpin))},
 		},
-	}, tunnelChains()...)
+		resolverChain(),
+	}, tunnelChains())
 }
 
 // forwardRules judge what goes from one device to another. With br_netfilter that

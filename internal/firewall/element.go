@@ -3,6 +3,8 @@ package firewall
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -55,6 +57,9 @@ type set struct {
 	key, val []nftables.SetDatatype
 	// interval says that keys are ranges.
 	interval bool
+	// timeout is how long an element stays; zero is for ever. Elements that go by
+	// themselves are of no interest to a comparison.
+	timeout time.Duration
 }
 
 // wantSets returns our sets and maps.
@@ -65,7 +70,7 @@ func wantSets() []set {
 	port := []nftables.SetDatatype{nftables.TypeInetService}
 	protoPort := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
 	join := func(a, b []nftables.SetDatatype) []nftables.SetDatatype { return append(append(a[:0:0], a...), b...) }
-	return append([]set{
+	return slices.Concat([]set{
 		{name: setBridges, key: device},
 		{name: setSame, key: join(device, device)},
 		{name: setICC, key: device},
@@ -86,7 +91,7 @@ func wantSets() []set {
 		{name: setTrusted, key: join(device, device)},
 		{name: setOpen4, key: join(v4, protoPort)},
 		{name: setOpen6, key: join(v6, protoPort)},
-	}, tunnelSets()...)
+	}, tunnelSets(), resolverSets())
 }
 
 // nft returns the set as the library has it. The id only has to differ within a
@@ -98,6 +103,7 @@ func (s set) nft(t *nftables.Table, id uint32) (*nftables.Set, error) {
 		return nil, err
 	}
 	out.Concatenation = len(s.key) > 1
+	out.HasTimeout, out.Timeout = s.timeout != 0, s.timeout
 	if s.key[0] == nftables.TypeIFName {
 		out.KeyByteOrder = binaryutil.NativeEndian
 	}

@@ -11,7 +11,7 @@
 //
 // Everything that grows is an element of a set or map: a network is an element of
 // a few sets, a published port is one element of one map. The rules themselves are
-// always the same 50, so a host with 1,000 published ports judges a packet as
+// always the same 60, so a host with 1,000 published ports judges a packet as
 // quickly as one with none, and one more port is one small netlink message.
 //
 // nftables chains of several tables all see a packet, and a drop in any of them is
@@ -140,6 +140,8 @@ type shared struct {
 	turn    chan struct{}
 	states  []*state
 	forward *forward
+	// resolvers are those that were kept last.
+	resolvers []element
 	// lacks has the families of tables that the kernel was found not to have.
 	lacks map[nftables.TableFamily]bool
 	// repaired is [Options.Repaired].
@@ -263,6 +265,7 @@ func (t *Table) Remove(ctx context.Context) error {
 		*s = newState()
 		s.told = told
 	}
+	t.resolvers = nil
 	if err := t.removeTables(); err != nil {
 		return err
 	}

@@ -79,6 +79,9 @@ func (k *kernelTable) readSets(c *nftables.Conn, table *nftables.Table) error {
 			continue // of a rule that is not ours, which is seen to itself
 		}
 		k.sets[s.Name] = setIdentity(s)
+		if s.HasTimeout {
+			continue // what comes and goes is not compared
+		}
 		elements, err := c.GetSetElements(s)
 		if err != nil {
 			return err
@@ -102,7 +105,8 @@ func chainIdentity(c *nftables.Chain, comments []string) string {
 }
 
 func setIdentity(s *nftables.Set) string {
-	return fmt.Sprintf("%d bytes to %d, map %t, interval %t", s.KeyType.Bytes, s.DataType.Bytes, s.IsMap, s.Interval)
+	return fmt.Sprintf("%d bytes to %d, map %t, interval %t, timeout %s",
+		s.KeyType.Bytes, s.DataType.Bytes, s.IsMap, s.Interval, s.Timeout)
 }
 
 // structureDiff says what of a table is not as it should be, apart from elements.

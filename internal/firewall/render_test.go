@@ -227,6 +227,7 @@ func renderChains(l layer) string {
 	priority := map[string]string{
 		chainLoopback: "raw", chainPrerouting: "dstnat - 1", chainOutput: "-101",
 		chainSource: "dstnat", chainForward: "filter - 5", chainInput: "filter - 5", chainPostrouting: "srcnat - 1", chainUnmark: "300",
+		chainResolvers: "dstnat + 1",
 	}
 	hooks := map[nftables.ChainHook]string{
 		*nftables.ChainHookPrerouting: "prerouting", *nftables.ChainHookOutput: "output",
@@ -272,6 +273,9 @@ func renderSets(l layer, s state) string {
 			kind, types = "map", types+" : "+typeName(set.val)
 		}
 		fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", kind, set.name, types)
+		if set.timeout != 0 {
+			fmt.Fprintf(&b, "\t\ttimeout %s\n", set.timeout)
+		}
 		if set.interval {
 			b.WriteString("\t\tflags interval\n")
 		}

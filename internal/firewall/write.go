@@ -121,7 +121,7 @@ func (t *Table) rebuild(l layer) error {
 			return fmt.Errorf("add nft set %s: %w", s.name, err)
 		}
 	}
-	if err := eachChunk(l.of(t.elements()), func(name string, list []nftables.SetElement) error {
+	if err := eachChunk(l.of(append(t.elements(), t.resolvers...)), func(name string, list []nftables.SetElement) error {
 		return c.SetAddElements(sets[name], list)
 	}); err != nil {
 		return err
