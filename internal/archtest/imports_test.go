@@ -25,7 +25,7 @@ func internalImports() map[string][]string {
 		"cmd/docker-ournet":        {"cli"},
 		"cli":                      {"internal/admin", "internal/config", "internal/engine", "internal/version"},
 		"plugin":                   {"*"},
-		"plugin/names":             {"dns", "driver", "internal/backoff", "internal/engine", "internal/sandbox", "internal/store", "internal/turn"},
+		"plugin/names":             {"dns", "driver", "internal/backoff", "internal/doorway", "internal/engine", "internal/sandbox", "internal/store", "internal/turn"},
 		"plugin/remotenames":       {"dns", "driver", "internal/cluster"},
 		"dns":                      {},
 		"driver":                   {"internal/store", "internal/ttl", "internal/turn"},
@@ -41,6 +41,7 @@ func internalImports() map[string][]string {
 		"internal/cluster":         {"internal/backoff", "internal/store", "internal/store/journal", "internal/turn"},
 		"internal/config":          {"internal/ttl"},
 		"internal/consultest":      {},
+		"internal/doorway":         {},
 		"internal/engine":          {"internal/backoff", "internal/hostfs"},
 		"internal/firewall":        {"internal/hostfs"},
 		"internal/hostfs":          {},
@@ -57,6 +58,7 @@ func internalImports() map[string][]string {
 		"internal/ttl":             {},
 		"internal/turn":            {},
 		"internal/underlay":        {},
+		"internal/upstream":        {"internal/hostfs"},
 		"internal/version":         {},
 	}
 }
