@@ -31,17 +31,22 @@ func (f *feed) audit(network NetworkID, all found) {
 // settleDoubts says again what the store has otherwise of this host, when nothing is
 // on its way there.
 func (f *feed) settleDoubts(ctx context.Context) error {
-	done, ok, err := f.settled(ctx, choreAudit)
-	if !ok {
-		return err
-	}
-	defer done()
 	for network := range f.doubts {
+		said, ok, err := f.said(ctx, choreAudit)
+		if !ok {
+			return err
+		}
 		pairs, _, err := f.c.shared.List(ctx, store.MemberKey(string(network), string(f.c.self)), 0)
 		if err != nil {
 			return err
 		}
-		if err := f.correct(ctx, network, f.sort(pairs)); err != nil {
+		done, ok, err := f.stillSaid(ctx, choreAudit, said)
+		if !ok {
+			return err
+		}
+		err = f.correct(ctx, network, f.sort(pairs))
+		done()
+		if err != nil {
 			return err
 		}
 		delete(f.doubts, network)

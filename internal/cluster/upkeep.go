@@ -13,21 +13,31 @@ import (
 // without a trace.
 const longestRemoval = 7 * 24 * time.Hour
 
+// ownTime bounds what is asked of the cluster store in the turn turnOwn: a container
+// that starts waits for that turn.
+const ownTime = time.Second
+
 // checkOwn sees whether the store has what this host said last, and says everything
 // again if not: it was wiped, set back to an old state, or this host was removed
 // while it was cut off.
 func (f *feed) checkOwn(ctx context.Context) error {
-	done, ok, err := f.settled(ctx, choreOwn)
+	said, ok, err := f.said(ctx, choreOwn)
+	if !ok {
+		return err
+	}
+	kept, err := f.kept(ctx, said)
+	if err != nil {
+		return err
+	}
+	done, ok, err := f.stillSaid(ctx, choreOwn, said)
 	if !ok {
 		return err
 	}
 	defer done()
-	kept, err := f.kept(ctx)
-	if err != nil {
-		return err
-	}
 	if kept {
-		return f.heal(ctx)
+		bounded, cancel := context.WithTimeout(ctx, ownTime)
+		defer cancel()
+		return f.heal(bounded)
 	}
 	f.log.Warn("the cluster store does not have what this host said; all is said again")
 	// What others said may be lost as well.
@@ -40,19 +50,33 @@ func (f *feed) checkOwn(ctx context.Context) error {
 	return nil
 }
 
-// settled takes the turn at what this host says, if none of it is on its way to the
-// store. If some is, c is planned for later.
-func (f *feed) settled(ctx context.Context, c chore) (done func(), ok bool, err error) {
+// said returns what this host said last, if none of it is on its way to the store. If
+// some is, c is planned for later. What is asked of the store then is asked without the
+// turn at what this host says: with no leader it takes long, and containers start.
+func (f *feed) said(ctx context.Context, c chore) (last ring, ok bool, err error) {
+	f.c.mu.Lock()
+	last = f.c.ring
+	f.c.mu.Unlock()
+	pending, err := f.c.journal.Pending(ctx)
+	if err == nil && pending > 0 {
+		f.plan(c, time.Now().Add(settle))
+	}
+	return last, err == nil && pending == 0, err
+}
+
+// stillSaid takes the turn at what this host says, if it has said nothing since last.
+// If it has, c is planned for later.
+func (f *feed) stillSaid(ctx context.Context, c chore, last ring) (done func(), ok bool, err error) {
 	done, err = f.c.turns.Take(ctx, turnOwn)
 	if err != nil {
 		return nil, false, err
 	}
-	pending, err := f.c.journal.Pending(ctx)
-	if err == nil && pending == 0 {
+	now, ok, err := f.said(ctx, c)
+	if ok && now.same(last) {
 		return done, true, nil
 	}
 	done()
-	if err == nil {
+	if ok {
 		f.plan(c, time.Now().Add(settle))
 	}
 	return nil, false, err
@@ -61,13 +85,10 @@ func (f *feed) settled(ctx context.Context, c chore) (done func(), ok bool, err 
 // kept reports whether the store has what this host said. The key of changes is not
 // enough: the next change writes it again. What this host is, is said with everything
 // else alone.
-func (f *feed) kept(ctx context.Context) (bool, error) {
+func (f *feed) kept(ctx context.Context, want ring) (bool, error) {
 	if f.lost {
 		return false, nil
 	}
-	f.c.mu.Lock()
-	want := f.c.ring
-	f.c.mu.Unlock()
 	pair, err := f.c.shared.Get(ctx, store.ChangeKey(string(f.c.self)))
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
