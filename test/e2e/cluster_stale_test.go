@@ -83,3 +83,40 @@ func (h *host) forgets(container, name string) {
 		h.Error(err)
 	}
 }
+
+// A host that was only cut off when it was taken out is in the cluster again as soon as
+// it is back, with all its containers, those that came meanwhile too.
+func TestCluster_hostThatWasRemovedWhileItWasCutOff(t *testing.T) {
+	inMixedCluster(t, func(c *cluster) {
+		h1, h3 := c.host(1), c.host(3)
+		c.overlay("lab", "--subnet 10.33.0.0/24")
+		h1.run("docker run -d --name asker --network lab busybox sleep 1d")
+		h3.run("docker run -d --name kept --network lab --ip 10.33.0.9 busybox sleep 1d")
+		h1.connected("asker", "kept")
+		heal := func() {
+			if err := h3.Heal(h3.lasting()); err != nil {
+				c.Error(err)
+			}
+		}
+		if err := h3.Cut(h3.ctx); err != nil {
+			c.Fatal(err)
+		}
+		c.Cleanup(heal)
+		err := lab.Poll(h1.ctx, "the removal of h3", func() error {
+			_, err := h1.try("docker ournet host rm h3")
+			return err
+		})
+		if err != nil {
+			c.Fatal(err)
+		}
+		h1.forgets("asker", "kept")
+		h3.run("docker run -d --name meanwhile --network lab busybox sleep 1d")
+		heal()
+		c.assertConsistent("with the host back")
+		for _, name := range []string{"kept", "meanwhile"} {
+			h1.connected("asker", name)
+			addr := h3.address(name, "lab")
+			h1.refuses("docker run --rm --network lab --ip "+addr+" busybox true", addr)
+		}
+	})
+}
