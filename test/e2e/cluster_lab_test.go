@@ -93,7 +93,12 @@ func (c *clusterLab) furnish(ctx context.Context, opts clusterOptions) error {
 // the engine makes docker_gwbridge, which then stays.
 func (c *clusterLab) warmUp(ctx context.Context) error {
 	const create = "network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.199.0.0/24 warm"
-	if _, err := c.lab.Host(1).Docker(ctx, strings.Fields(create)...); err != nil {
+	// On a machine with much to do Consul may just be electing a leader.
+	err := lab.Poll(ctx, "the first network", func() error {
+		_, err := c.lab.Host(1).Docker(ctx, strings.Fields(create)...)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
