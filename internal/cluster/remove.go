@@ -172,6 +172,9 @@ func (r *hostRemoval) whileGone(ctx context.Context, ops ...store.Op) error {
 
 // begin marks the host: should it come back now, it says everything again.
 func (r *hostRemoval) begin(ctx context.Context) error {
+	if r.isSeen() {
+		return r.alive()
+	}
 	key := store.SuspectKey(string(r.id))
 	pair, err := r.shared.Get(ctx, key)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -193,7 +196,7 @@ func (r *hostRemoval) begin(ctx context.Context) error {
 	_, err = r.shared.Apply(ctx, store.CAS(key, value, pair.Index), r.gone())
 	if errors.Is(err, store.ErrConflict) {
 		if _, gerr := r.shared.Get(ctx, store.AliveKey(string(r.id))); gerr == nil {
-			return fmt.Errorf("%w; stop its plugin first, and wait until it is suspect", ErrHostAlive)
+			return r.alive()
 		}
 		return err
 	}
@@ -202,6 +205,19 @@ func (r *hostRemoval) begin(ctx context.Context) error {
 		r.note(s)
 	}
 	return err
+}
+
+// isSeen reports whether this host takes it for alive. Its key of life may be gone for an
+// instant all the same: that of a host that takes another lease.
+func (r *hostRemoval) isSeen() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := r.state.hosts[r.id]
+	return h != nil && !h.suspect
+}
+
+func (r *hostRemoval) alive() error {
+	return fmt.Errorf("%w; stop its plugin first, and wait until it is suspect", ErrHostAlive)
 }
 
 // note has this host end the removal, should it not be ended now.

@@ -277,3 +277,28 @@ func TestRemoveHost_brokenOffAndTheHostWasBack(t *testing.T) {
 		}
 	})
 }
+
+// A host whose key of life is gone for an instant lives: it may be taking another lease.
+func TestRemoveHost_onlyWhoIsSuspect(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := bereave(t)
+		defer s.stop()
+		s.gone.start()
+		quiet(5 * time.Second)
+		s.gone.stop()
+		revoke(t, s.shared, s.gone.Self().ID)
+		if err := s.a.RemoveHost(t.Context(), s.gone.Self().ID); !errors.Is(err, cluster.ErrHostAlive) {
+			t.Errorf("RemoveHost = %v", err)
+		}
+		quiet(5 * time.Second)
+		if s.freed.Load() > 0 {
+			t.Error("its addresses are free")
+		}
+		if err := s.a.RemoveHost(t.Context(), s.gone.Self().ID); err != nil {
+			t.Error(err)
+		}
+		quiet(time.Second)
+		s.wantRemoved(t)
+	})
+}
