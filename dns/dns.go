@@ -55,7 +55,8 @@ type SandboxKey string
 // Network is a network whose endpoints have names.
 type Network struct {
 	ID NetworkID
-	// Name is what may follow an endpoint's name: X.<name>.
+	// Name is what may follow an endpoint's name: X.<name>. It is empty until it is
+	// known.
 	Name string
 	// TTL is how long answers may be kept; less than a second means not at all.
 	TTL time.Duration

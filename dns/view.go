@@ -16,8 +16,7 @@ type view struct {
 	links    map[string][]linked
 	// confined is [Sandbox.Confined].
 	confined bool
-	// unsettled says that there are endpoints on its networks whose names are not
-	// known yet.
+	// unsettled says that there are names on its networks that are not known yet.
 	unsettled bool
 }
 

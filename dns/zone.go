@@ -17,7 +17,8 @@ type zone struct {
 	owners map[string]*owner // by canonical name
 	// addrs has the names that an address resolves back to.
 	addrs map[netip.Addr][]string
-	// unsettled says that there is an endpoint whose name is not known yet.
+	// unsettled says that there is something whose name is not known yet: an endpoint or
+	// the network itself.
 	unsettled bool
 }
 
@@ -71,7 +72,7 @@ func (s *rrset) first(count int) int {
 // newZone returns the zone of a network with these endpoints.
 func newZone(n Network, endpoints []Endpoint) *zone {
 	z := &zone{
-		ttl: seconds(n.TTL), owners: make(map[string]*owner), addrs: make(map[netip.Addr][]string),
+		ttl: seconds(n.TTL), unsettled: n.Name == "", owners: make(map[string]*owner), addrs: make(map[netip.Addr][]string),
 	}
 	if name, ok := canonical(n.Name); ok {
 		z.suffix = "." + name

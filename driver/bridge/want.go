@@ -34,6 +34,15 @@ func wantBridge(n driver.Network, alias string) link.Bridge {
 	}
 }
 
+// Gateway returns the network's bridge, and the addresses that the host has on it.
+func Gateway(n driver.Network) (device string, addrs []netip.Addr) {
+	want := wantBridge(n, "")
+	for _, a := range want.Addrs {
+		addrs = append(addrs, a.Addr())
+	}
+	return want.Name, addrs
+}
+
 // wantVeth says what an endpoint's pair of interfaces should be.
 func wantVeth(n driver.Network, ep driver.Endpoint, isolated bool) link.Veth {
 	return link.Veth{

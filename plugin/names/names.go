@@ -1,8 +1,8 @@
 // Package names knows what the containers of this host are called, and sees to it
 // that their queries are answered from that.
 //
-// It owns what the records of package dns say of this host, and the responder in each
-// container's namespace. It learns of endpoints by the verbs that make and remove
+// It owns what the records of package dns say of this host, the responder in each
+// container's namespace, and the one at each network's gateway. It learns of endpoints by the verbs that make and remove
 // them, and of what containers are called from the engine. It does not know Docker's
 // wire format, what is in a DNS message, or how other hosts hear of names.
 //
@@ -65,6 +65,8 @@ type Parts struct {
 	Responder *dns.Responder
 	// Announcer may be nil: a host that is alone tells nobody.
 	Announcer Announcer
+	// Gateways is what the host has to answer at networks' gateways.
+	Gateways Gateways
 	// TTL is how long answers may be kept, where the network does not say otherwise.
 	TTL time.Duration
 }
@@ -77,6 +79,7 @@ type Names struct {
 	looks    chan struct{} // has room for as many as may look at the same time
 	work     *work
 	stations *stations
+	gateways *gateways
 
 	mu        sync.Mutex // guards following
 	networks  map[driver.NetworkID]*network
@@ -100,6 +103,7 @@ func New(log logrus.FieldLogger, parts Parts) *Names {
 		networks: make(map[driver.NetworkID]*network), sandboxes: make(map[string]map[driver.EndpointID]driver.NetworkID),
 	}
 	n.stations = newStations(log, parts.Sandboxes, parts.Responder, n.work, n.joined)
+	n.gateways = newGateways(log, parts.Gateways, parts.Responder, n.work)
 	return n
 }
 
@@ -117,12 +121,16 @@ func (n *Names) Load(ctx context.Context, all []driver.Attached) {
 	n.remember(ctx)
 }
 
-// Run keeps the responders in their sandboxes until ctx ends.
+// Run keeps the responders in their sandboxes, and at the gateways, until ctx ends.
 func (n *Names) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.parts.Sandboxes.Run(ctx) })
 	g.Go(func() error {
 		n.stations.open(ctx, n.keys())
+		return nil
+	})
+	g.Go(func() error {
+		n.gateways.run(ctx)
 		return nil
 	})
 	return g.Wait()

@@ -93,10 +93,12 @@ func (n *Names) SetNetwork(d driver.Network) {
 		}
 	}
 	n.tellNetworkLocked(d.ID)
+	n.gateways.set(d)
 }
 
 // RemoveNetwork forgets a network with all its endpoints.
 func (n *Names) RemoveNetwork(id driver.NetworkID) {
+	n.gateways.remove(id)
 	n.mu.Lock()
 	var left []driver.EndpointID
 	if have, ok := n.networks[id]; ok {
@@ -223,23 +225,23 @@ func (n *Names) tellNetworkLocked(id driver.NetworkID) {
 func (n *Names) tellEndpointsLocked(id driver.NetworkID) {
 	var list []dns.Endpoint
 	for ep, have := range n.networks[id].endpoints {
+		of := dns.Endpoint{ID: dns.EndpointID(ep), Addrs: have.answers()}
 		if have.label != nil {
-			list = append(list, dns.Endpoint{
-				ID: dns.EndpointID(ep), Name: have.label.name, Aliases: have.label.aliases, Addrs: have.answers(),
-			})
+			of.Name, of.Aliases = have.label.name, have.label.aliases
 		}
+		list = append(list, of)
 	}
 	slices.SortFunc(list, func(a, b dns.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
 	n.parts.Records.Replace(dns.NetworkID(id), Local, list)
 }
 
 func (n *Names) tellSandboxLocked(key string) {
-	var (
-		s  dns.Sandbox
-		on []rank
-	)
+	s := dns.Sandbox{Addrs: make(map[dns.NetworkID][]netip.Addr), Confined: true}
+	var on []rank
 	for ep, id := range n.sandboxes[key] {
 		have := n.networks[id]
+		s.Addrs[dns.NetworkID(id)] = append(s.Addrs[dns.NetworkID(id)], have.endpoints[ep].addrs...)
+		s.Confined = s.Confined && have.internal
 		r := rank{id: id, network: have}
 		if l := have.endpoints[ep].label; l != nil {
 			r.priority = l.priority

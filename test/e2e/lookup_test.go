@@ -72,14 +72,20 @@ type lookups struct {
 	want    string // what ours is
 }
 
-// startLookups asks in the container for a name that has that address.
+// startLookups asks the container's resolver for a name that has that address.
 func (h *host) startLookups(container, name, addr string) *lookups {
+	h.Helper()
+	return h.startLookupsAt(container, "127.0.0.11:53", name, addr)
+}
+
+// startLookupsAt asks a server from the container's namespace.
+func (h *host) startLookupsAt(container, server, name, addr string) *lookups {
 	h.Helper()
 	probe, err := h.lab.Probe(h.ctx)
 	if err != nil {
 		h.Fatal(err)
 	}
-	line := h.inside(container, probe+" query -every 20ms -for 10m "+name)
+	line := h.inside(container, probe+" query -server "+server+" -every 20ms -for 10m "+name)
 	r, err := h.Start(h.lasting(), strings.Fields(line)...)
 	if err != nil {
 		h.Fatal(err)

@@ -7,7 +7,8 @@
 //	probe flow tcp|udp ADDR [-every D] [-for D]
 //	                                        send numbered messages; print a report
 //	probe lookup NAME                       print the addresses of a name
-//	probe query [-every D] [-for D] NAME    ask the container's resolver; print the answers
+//	probe query [-server ADDR] [-every D] [-for D] NAME
+//	                                        ask a name server; print the answers
 //	probe arrive ADDR                       tell whoever asks when this began
 //	probe await ADDR NAME                   wait until one that arrives there answers and has
 //	                                        that name; print how long both took

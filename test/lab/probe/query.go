@@ -22,12 +22,14 @@ const resolver = "127.0.0.11:53"
 // askTimeout is longer than loopback needs, and shorter than an outage that matters.
 const askTimeout = 500 * time.Millisecond
 
-// query asks for the addresses of a name, once, with -every again and again, each time
+// query asks a server, the container's resolver unless -server says another, for the
+// addresses of a name, once, with -every again and again, each time
 // from a new socket. It prints the milliseconds since its start and the answer,
 // whenever that differs from the one before.
 func query(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("query", flag.ContinueOnError)
 	every := flags.Duration("every", 0, "`time` between two queries; 0 for one query")
+	server := flags.String("server", resolver, "`address` of the name server")
 	length := flags.Duration("for", time.Minute, "`time` to go on for")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -40,7 +42,7 @@ func query(ctx context.Context, args []string, out io.Writer) error {
 	defer cancel()
 	last := ""
 	for {
-		if answer := askAddresses(flags.Arg(0)); answer != last {
+		if answer := askAddresses(*server, flags.Arg(0)); answer != last {
 			last = answer
 			if _, err := fmt.Fprintln(out, time.Since(begin).Milliseconds(), answer); err != nil {
 				return err
@@ -60,12 +62,12 @@ func query(ctx context.Context, args []string, out io.Writer) error {
 
 // askAddresses returns the answer to one query: the code, the TTL and the addresses, or why
 // there is none.
-func askAddresses(name string) string {
+func askAddresses(server, name string) string {
 	q, err := question4(name)
 	if err != nil {
 		return err.Error()
 	}
-	conn, err := net.DialTimeout("udp", resolver, askTimeout)
+	conn, err := net.DialTimeout("udp", server, askTimeout)
 	if err != nil {
 		return "unreachable"
 	}
