@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,20 +12,25 @@ import (
 
 // pipes is a listener whose connections are pipes.
 type pipes struct {
-	conns chan net.Conn
-	done  context.Context //nolint:containedctx // it ends with the test
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (l *pipes) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
-	case <-l.done.Done():
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l *pipes) Close() error   { return nil }
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
 func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
 func (l *pipes) dial(context.Context, string, string) (net.Conn, error) {
@@ -48,7 +54,7 @@ func TestAdmin_removalMayTakeLong(t *testing.T) {
 			}
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		l := &pipes{conns: make(chan net.Conn), done: ctx}
+		l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		served := make(chan error, 1)
 		go func() { served <- Serve(ctx, h, l) }()
 		transport := &http.Transport{DialContext: l.dial}
