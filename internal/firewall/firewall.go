@@ -11,7 +11,7 @@
 //
 // Everything that grows is an element of a set or map: a network is an element of
 // a few sets, a published port is one element of one map. The rules themselves are
-// always the same 60, so a host with 1,000 published ports judges a packet as
+// always the same 52, so a host with 1,000 published ports judges a packet as
 // quickly as one with none, and one more port is one small netlink message.
 //
 // nftables chains of several tables all see a packet, and a drop in any of them is

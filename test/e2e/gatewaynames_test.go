@@ -203,8 +203,20 @@ docker run -d --name asker --network lab busybox sleep 1d
 		l := h.startLookupsAt("asker", "10.43.0.1:53", "web", "10.43.0.9")
 		h.killPlugin()
 		l.areOurs()
-		h.run("nft delete table inet ournet")
-		h.run("ip link del gate0")
+		// What is taken away is gone when these commands return, so that an answer
+		// after them is by what was made anew.
+		for _, harm := range []string{"nft delete table inet ournet", "ip link del gate0"} {
+			h.run(harm)
+			err := lab.Poll(h.ctx, "answers after "+harm, func() error {
+				if got := h.asks("asker", "10.43.0.1", "web"); !strings.Contains(got, "10.43.0.9") {
+					return fmt.Errorf("web is answered by %q", got)
+				}
+				return nil
+			})
+			if err != nil {
+				h.Error(err)
+			}
+		}
 		l.end(true)
 		before := h.listening("28533")
 		if !strings.Contains(before, "10.43.0.1") {
