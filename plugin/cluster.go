@@ -21,6 +21,7 @@ import (
 	"github.com/ournet/ournet/internal/underlay"
 	"github.com/ournet/ournet/internal/version"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/plugin/names"
 	"github.com/ournet/ournet/plugin/remotenames"
 )
 
@@ -133,7 +134,7 @@ func (p *parts) joinCluster() {
 	p.membership = &membership{
 		fabric: &fabric{
 			log: p.log, cluster: p.cluster, unusable: p.store.shut, pools: p.addresses.Pools, fitMTU: p.overlays.FitMTU,
-			names: func(n driver.NetworkID, ep driver.EndpointID) (string, []string, bool) { return p.names.Of(n, ep) },
+			names: func(n driver.NetworkID, ep driver.EndpointID) (names.Known, bool) { return p.names.Of(n, ep) },
 		},
 		registrar: p.cluster, networks: p.networks, store: p.cfg.Cluster.Store, away: p.store.away,
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/plugin/names"
 )
 
 // joinTime is what making a network known to the cluster may take of a verb's time;
@@ -57,8 +58,8 @@ type fabric struct {
 	unusable func() error
 	// pools tells which pools the cluster's hosts share.
 	pools func() []ipam.PoolInfo
-	// names tells what an endpoint is called, if that is known.
-	names func(driver.NetworkID, driver.EndpointID) (name string, aliases []string, ok bool)
+	// names tells what is known of an endpoint beyond its record, if anything is.
+	names func(driver.NetworkID, driver.EndpointID) (names.Known, bool)
 	// made is told of each network of the cluster that this host has now.
 	made func(driver.Network)
 	// fitMTU returns the MTU that a network can have here, for the one asked for.
@@ -231,9 +232,12 @@ func (f *fabric) sync(ctx context.Context, have []driver.Attached) error {
 func (f *fabric) endpoint(n driver.Network, ep driver.Endpoint) cluster.Endpoint {
 	id, _ := clusterID(n)
 	// What is not known yet is told when it is learned.
-	name, aliases, _ := f.names(ep.Network, ep.ID)
+	known, ok := f.names(ep.Network, ep.ID)
+	if !ok {
+		known.Addrs = ep.Addrs()
+	}
 	return cluster.Endpoint{
-		Network: id, ID: cluster.EndpointID(ep.ID), Addrs: ep.Addrs(), MAC: ep.MAC.String(), Name: name, Aliases: aliases,
+		Network: id, ID: cluster.EndpointID(ep.ID), Addrs: known.Addrs, MAC: ep.MAC.String(), Name: known.Name, Aliases: known.Aliases,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/engine"
 	"github.com/ournet/ournet/internal/store/memstore"
+	"github.com/ournet/ournet/plugin/names"
 	"github.com/ournet/ournet/plugin/remotenames"
 )
 
@@ -53,6 +55,25 @@ func TestFabric_networkOnTwoHostsIsOne(t *testing.T) {
 	names.SetNetwork(nb.ID, cluster.NetworkID(id))
 	if got := records.text(); got != "" {
 		t.Errorf("names at host 2 = %q, want none", got)
+	}
+}
+
+// Other hosts send to what they are told, and give it for an answer.
+func TestFabric_tellsOfTheAddressesThatTheInterfaceHas(t *testing.T) {
+	t.Parallel()
+	ep := driver.Endpoint{Address: netip.MustParsePrefix("10.9.0.7/24"), AddressIPv6: netip.MustParsePrefix("fd00:9::7/64")}
+	for name, tc := range map[string]struct {
+		known names.Known
+		ok    bool
+		want  []netip.Addr
+	}{
+		"before the engine has told of it": {want: ep.Addrs()},
+		"with IPv6 switched off":           {names.Known{Name: "web", Addrs: ep.Addrs()[:1]}, true, ep.Addrs()[:1]},
+	} {
+		f := &fabric{names: func(driver.NetworkID, driver.EndpointID) (names.Known, bool) { return tc.known, tc.ok }}
+		if got := f.endpoint(driver.Network{}, ep).Addrs; !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/ournet/ournet/internal/cluster"
 	"github.com/ournet/ournet/internal/store/memstore"
 	"github.com/ournet/ournet/ipam"
+	"github.com/ournet/ournet/plugin/names"
 )
 
 // member is a host of a cluster with all below its verbs but the kernel and the engine.
@@ -77,8 +78,9 @@ func newMember(t *testing.T, number int, g *gate) *member {
 	m.membership = &membership{
 		fabric: &fabric{
 			log: discard(), cluster: recordingMembers{m.cluster, m}, unusable: g.shut, pools: m.manager.Pools, made: func(driver.Network) {},
-			names: func(driver.NetworkID, driver.EndpointID) (string, []string, bool) {
-				return "web", []string{"www"}, true
+			names: func(n driver.NetworkID, id driver.EndpointID) (names.Known, bool) {
+				ep, ok := networks.Endpoint(n, id)
+				return names.Known{Name: "web", Aliases: []string{"www"}, Addrs: ep.Addrs()}, ok
 			},
 			fitMTU: func(asked int) (int, error) {
 				if asked > m.mtu {

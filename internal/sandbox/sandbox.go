@@ -30,6 +30,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -161,6 +163,30 @@ func (s *Sandboxes) Remove(ctx context.Context, key string) error {
 func (s *Sandboxes) Exists(key string) bool {
 	_, err := identify(s.fs.Path(key))
 	return err == nil
+}
+
+// Addrs returns the addresses that the interfaces of the sandbox have. An error that
+// wraps [ErrGone] means that there is no namespace.
+func (s *Sandboxes) Addrs(key string) ([]netip.Addr, error) {
+	ns, err := openNamespace(s.fs.Path(key))
+	if err != nil {
+		return nil, fmt.Errorf("addresses of sandbox %s: %w", key, err)
+	}
+	defer ns.close()
+	var all []netip.Addr
+	err = ns.do(func() error {
+		list, err := net.InterfaceAddrs()
+		for _, a := range list {
+			if p, err := netip.ParsePrefix(a.String()); err == nil { // all that interfaces have is of that form
+				all = append(all, p.Addr())
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("addresses of sandbox %s: %w", key, err)
+	}
+	return all, nil
 }
 
 func (s *Sandboxes) get(key string) *Sandbox {

@@ -3,6 +3,7 @@ package names
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 
 	"github.com/ournet/ournet/driver"
@@ -107,8 +108,26 @@ func (n *Names) look(container string) {
 			c, err = n.parts.Engine.Inspect(ctx, container)
 			return err
 		})
+		n.lookInside(&c)
 		n.learn(c)
 	})
+}
+
+// lookInside notes where a container lacks the IPv6 address that the engine shows.
+// Engines up to 27 do not see that a --sysctl has switched IPv6 off: it acts after they
+// have given the interfaces their addresses.
+func (n *Names) lookInside(c *engine.Inspection) {
+	for i := range c.Attachments {
+		at := &c.Attachments[i]
+		key, six := n.sixOf(driver.NetworkID(at.Network), driver.EndpointID(at.Endpoint))
+		if at.NoIPv6 || len(six) == 0 {
+			continue
+		}
+		// Without a namespace the container has ended, and its names go by the verbs.
+		if have, err := n.parts.Sandboxes.Addrs(key); err == nil {
+			at.NoIPv6 = !slices.ContainsFunc(six, func(a netip.Addr) bool { return slices.Contains(have, a) })
+		}
+	}
 }
 
 // ask asks the engine until it answers, but not for ever. That there is no such thing
@@ -151,18 +170,39 @@ func (n *Names) learn(c engine.Inspection) {
 
 // announce tells other hosts what an endpoint is called now.
 func (n *Names) announce(network driver.NetworkID, endpoint driver.EndpointID) {
-	if name, aliases, ok := n.Of(network, endpoint); ok {
-		n.parts.Announcer.SetNames(network, endpoint, name, aliases)
+	if k, ok := n.Of(network, endpoint); ok {
+		n.parts.Announcer.SetNames(network, endpoint, k.Name, k.Aliases)
 	}
 }
 
-// Of returns what an endpoint is called, if that is known.
-func (n *Names) Of(network driver.NetworkID, endpoint driver.EndpointID) (name string, aliases []string, ok bool) {
-	l := n.labelOf(network, endpoint)
-	if l == nil {
-		return "", nil, false
+// Known is what is known of an endpoint beyond what its verbs tell.
+type Known struct {
+	Name    string
+	Aliases []string
+	// Addrs are the addresses that its interface has.
+	Addrs []netip.Addr
+}
+
+// Of returns what is known of an endpoint, once the engine has told it.
+func (n *Names) Of(network driver.NetworkID, endpoint driver.EndpointID) (Known, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ep := n.endpointLocked(network, endpoint)
+	if ep == nil || ep.label == nil {
+		return Known{}, false
 	}
-	return l.name, slices.Clone(l.aliases), true
+	return Known{Name: ep.label.name, Aliases: slices.Clone(ep.label.aliases), Addrs: slices.Clone(ep.answers())}, true
+}
+
+// sixOf returns an endpoint's IPv6 addresses, and its sandbox.
+func (n *Names) sixOf(network driver.NetworkID, endpoint driver.EndpointID) (sandbox string, six []netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ep := n.endpointLocked(network, endpoint)
+	if ep == nil {
+		return "", nil
+	}
+	return ep.sandbox, slices.DeleteFunc(slices.Clone(ep.addrs), netip.Addr.Is4)
 }
 
 func (n *Names) ours(id driver.NetworkID) bool {

@@ -156,6 +156,31 @@ func TestEndpoint_hasNoAddressThatIsSwitchedOff(t *testing.T) {
 	}
 }
 
+// Engines up to 27 show an address that the container's own settings have taken off its
+// interface.
+func TestOf_hasTheAddressesThatTheInterfaceHas(t *testing.T) {
+	t.Parallel()
+	for _, there := range []bool{true, false} {
+		h := newHost(t, nil)
+		c := engine.Inspection{ID: strings.Repeat("a", 64), Name: "web"}
+		key := h.namespace("web")
+		ep := h.attach(c, front, "10.1.0.2", key, engine.Attachment{})
+		ep.AddressIPv6 = netip.MustParsePrefix("fd00::2/64")
+		want := ep.Addrs()[:1]
+		if there {
+			h.boxes[key].Exec(t, "ip", "address", "add", ep.AddressIPv6.String(), "dev", "lo")
+			want = ep.Addrs()
+		}
+		h.Join(t.Context(), ep)
+		c.Attachments = []engine.Attachment{{Network: string(front), Endpoint: string(ep.ID)}}
+		h.lookInside(&c)
+		h.learn(c)
+		if got, ok := h.Of(front, ep.ID); !ok || !slices.Equal(got.Addrs, want) {
+			t.Errorf("with the address there = %t: %v, %t, want %s", there, got, ok, want)
+		}
+	}
+}
+
 func TestNames_linksAreOfTheContainerThatHasThem(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
@@ -252,12 +277,12 @@ func TestAnnouncer_isToldEachNewName(t *testing.T) {
 		}
 		return ""
 	})
-	if name, aliases, ok := h.Of(front, ep.ID); !ok || fmt.Sprint(name, aliases) != want {
-		t.Errorf("Of = %s %s, %t, want %s", name, aliases, ok, want)
+	if got, ok := h.Of(front, ep.ID); !ok || fmt.Sprint(got.Name, got.Aliases, got.Addrs) != want+" [10.1.0.3]" {
+		t.Errorf("Of = %v, %t, want %s", got, ok, want)
 	}
 	h.Leave(front, ep.ID)
-	if name, _, ok := h.Of(front, ep.ID); ok {
-		t.Errorf("Of = %s after the endpoint left", name)
+	if got, ok := h.Of(front, ep.ID); ok {
+		t.Errorf("Of = %v after the endpoint left", got)
 	}
 }
 
