@@ -177,7 +177,7 @@ packages-demo:
 
 packages:
 	@tools/packages.sh ca-certificates iproute2 iptables iputils-ping busybox-static libdevmapper1.02.1 libseccomp2 \
-		nftables conntrack iperf3 bind9-dnsutils gcc libc6-dev libseccomp-dev pkg-config
+		nftables conntrack iperf3 bind9-dnsutils gcc libc6-dev libseccomp-dev pkg-config musl-tools
 
 .PHONY: packages-bench
 packages-bench: packages

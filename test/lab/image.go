@@ -77,27 +77,6 @@ func (l *Lab) imageTar(ctx context.Context) (string, error) {
 	return file, nil
 }
 
-// Probe returns the path of the program probe, the same on every machine of the
-// lab. It is built when it is first asked for.
-func (l *Lab) Probe(ctx context.Context) (string, error) {
-	l.images.Lock()
-	defer l.images.Unlock()
-	return l.buildProbe(ctx)
-}
-
-func (l *Lab) buildProbe(ctx context.Context) (string, error) {
-	file := l.path("probe")
-	if _, err := os.Stat(file); err == nil {
-		return file, nil
-	}
-	argv := []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "github.com/ournet/ournet/test/lab/probe"}
-	cmd := command(ctx, argv)
-	// Containers have no libc.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	_, err := run(cmd, argv)
-	return file, err
-}
-
 // WriteImage writes the tar of a root file system: busybox with a link for each of
 // its commands, and probe, the path of that program.
 func WriteImage(ctx context.Context, w io.Writer, probe string) error {

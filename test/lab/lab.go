@@ -44,7 +44,7 @@ type Lab struct {
 	mu     sync.Mutex // guards record.Processes and its file
 	record record
 
-	images sync.Mutex // guards the files probe and image.tar, which are made when first used
+	images sync.Mutex // guards the programs and image.tar, which are made when first used
 }
 
 // Up makes a lab and returns when every engine answers. What an earlier owner that

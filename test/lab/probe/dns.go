@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -34,6 +36,30 @@ func serveNames(ctx context.Context, c net.PacketConn, name string, addr [4]byte
 		// An answer may be lost as any datagram may; the resolver asks again.
 		if _, err := c.WriteTo(answer, peer); errors.Is(err, net.ErrClosed) {
 			return nil
+		}
+	}
+}
+
+// answerStream is serveNames by TCP, where each message comes after its length (RFC 1035
+// section 4.2.2).
+func answerStream(conn net.Conn, name string, addr [4]byte) {
+	defer conn.Close() //nolint:errcheck // the peer's loss shows at the peer
+	for {
+		var size uint16
+		if err := binary.Read(conn, binary.BigEndian, &size); err != nil {
+			return
+		}
+		query := make([]byte, size)
+		if _, err := io.ReadFull(conn, query); err != nil {
+			return
+		}
+		answer := answerQuery(query, name, addr)
+		if answer == nil {
+			return
+		}
+		head := binary.BigEndian.AppendUint16(nil, uint16(len(answer)))
+		if _, err := conn.Write(append(head, answer...)); err != nil {
+			return
 		}
 	}
 }

@@ -26,7 +26,7 @@ func startServer(t *testing.T) string {
 	}
 	context.AfterFunc(ctx, func() { _ = l.Close() }) // ends Accept
 	var g errgroup.Group
-	g.Go(func() error { return serveStreams(ctx, l) })
+	g.Go(func() error { return serveStreams(ctx, l, echo) })
 	g.Go(func() error { return serveDatagrams(ctx, c) })
 	t.Cleanup(func() {
 		stop()

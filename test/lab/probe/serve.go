@@ -32,12 +32,11 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if *tcp != "" {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", *tcp)
+		l, err := listen(ctx, *tcp)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return err
 		}
-		context.AfterFunc(ctx, func() { _ = l.Close() }) // ends Accept
-		g.Go(func() error { return serveStreams(ctx, l) })
+		g.Go(func() error { return serveStreams(ctx, l, echo) })
 	}
 	if *udp != "" {
 		c, err := listenPacket(ctx, *udp)
@@ -51,12 +50,29 @@ func serve(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
+		l, err := listen(ctx, *dns)
+		if err != nil {
+			return err
+		}
 		g.Go(func() error { return serveNames(ctx, c, *name, ip.As4()) })
+		g.Go(func() error {
+			return serveStreams(ctx, l, func(conn net.Conn) { answerStream(conn, *name, ip.As4()) })
+		})
 	}
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return err
 	}
 	return g.Wait()
+}
+
+// listen returns a listener that ends with ctx.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = l.Close() }) // ends Accept
+	return l, nil
 }
 
 // listenPacket returns a socket that ends with ctx.
@@ -69,7 +85,7 @@ func listenPacket(ctx context.Context, address string) (net.PacketConn, error) {
 	return c, nil
 }
 
-func serveStreams(ctx context.Context, l net.Listener) error {
+func serveStreams(ctx context.Context, l net.Listener, with func(net.Conn)) error {
 	for {
 		conn, err := l.Accept()
 		if ctx.Err() != nil {
@@ -79,7 +95,7 @@ func serveStreams(ctx context.Context, l net.Listener) error {
 			return fmt.Errorf("accept: %w", err)
 		}
 		// It ends with its peer, or with this process.
-		go echo(conn)
+		go with(conn)
 	}
 }
 
