@@ -63,16 +63,20 @@ func TestCluster_tutorialCompose(t *testing.T) {
 		if got := h1.compose("shop", first, "ps --services --status running"); len(strings.Fields(got)) != 2 {
 			h1.Errorf("ps shows %q, want two services", got)
 		}
+		web, client := "10.10.0.10", h1.address("shop-client-1", "shop_lab")
+		for _, name := range []string{"web", "shop", "shop-web-1", "web.shop_lab"} {
+			h1.finds("shop-client-1", name, web)
+		}
 		h1.connected("shop-client-1", "web")
-		h1.connected("shop-client-1", "shop")
 		c.everywhere("shop_lab")
 		for _, h := range []*host{h2, h3} {
 			h.compose("guests", other, "up --detach")
-			h.connected("guests-visitor-1", "shop")
+			h.finds("guests-visitor-1", "shop", web)
+			h.finds("guests-visitor-1", "client", client)
 			h.connected("guests-visitor-1", "shop-client-1")
 		}
 		h1.connected("shop-client-1", "guest")
-		h3.resolves("guests-visitor-1", "guest", h2.address("guests-visitor-1", "shop_lab"), h3.address("guests-visitor-1", "shop_lab"))
+		h3.finds("guests-visitor-1", "guest", h2.address("guests-visitor-1", "shop_lab"), h3.address("guests-visitor-1", "shop_lab"))
 		c.assertConsistent("with three projects")
 		h2.compose("guests", other, "down")
 		h3.compose("guests", other, "down")
