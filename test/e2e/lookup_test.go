@@ -125,7 +125,8 @@ func (l *lookups) end(mayMiss bool) {
 		l.h.Error(err)
 	}
 	all := l.answers()
-	l.h.Logf("lookups: %q", all)
+	times, longest := missed(all, l.want)
+	l.h.Logf("names were missing %d times, for %d ms at most; lookups: %q", times, longest, all)
 	addr := l.want[strings.LastIndex(l.want, " ")+1:]
 	for _, line := range all {
 		_, answer, _ := strings.Cut(line, " ")
@@ -138,6 +139,24 @@ func (l *lookups) end(mayMiss bool) {
 			l.h.Errorf("a lookup was answered by %q, want %s", answer, l.want)
 		}
 	}
+}
+
+// missed returns how often the answers were not those that are wanted, and for how many
+// milliseconds at most.
+func missed(all []string, want string) (times, longest int) {
+	since := -1
+	for _, line := range all {
+		at, answer, _ := strings.Cut(line, " ")
+		ms, err := strconv.Atoi(at)
+		switch {
+		case err != nil:
+		case answer != want && answer != "end" && since < 0:
+			since, times = ms, times+1
+		case answer == want && since >= 0:
+			longest, since = max(longest, ms-since), -1
+		}
+	}
+	return times, longest
 }
 
 // glibc puts the machine's getent, with the C library that it needs, into a container,

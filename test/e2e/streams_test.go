@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"syscall"
 	"testing"
 )
+
+// pluginKills is how often a test kills the plugin: enough for every change; more by
+// `go test ./test/e2e -v -run WhenThePluginIsKilled -args -kills 16` after `make setup plugin`.
+var pluginKills = flag.Int("kills", 4, "how often the plugin is killed")
 
 // streams are those of an estate.
 type streams struct {
@@ -72,7 +77,7 @@ func TestStreams_loseNothingWhenThePluginIsKilled(t *testing.T) {
 		e := openEstate(h)
 		s := e.startStreams()
 		l := h.startLookups("web", "app", e.address("app", "front"))
-		for range 4 {
+		for range *pluginKills {
 			h.killPlugin()
 			l.areOurs()
 		}

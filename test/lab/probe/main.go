@@ -7,7 +7,7 @@
 //	probe flow tcp|udp ADDR [-every D] [-for D]
 //	                                        send numbered messages; print a report
 //	probe lookup NAME                       print the addresses of a name
-//	probe query [-server ADDR] [-every D] [-for D] NAME
+//	probe query [-server ADDR] [-every D] [-for D] [-patience D] NAME
 //	                                        ask a name server; print the answers
 //	probe arrive ADDR                       tell whoever asks when this began
 //	probe await ADDR NAME                   wait until one that arrives there answers and has

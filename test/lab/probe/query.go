@@ -19,9 +19,6 @@ import (
 // resolver is where a container asks.
 const resolver = "127.0.0.11:53"
 
-// askTimeout is longer than loopback needs, and shorter than an outage that matters.
-const askTimeout = 500 * time.Millisecond
-
 // query asks a server, the container's resolver unless -server says another, for the
 // addresses of a name, once, with -every again and again, each time
 // from a new socket. It prints the milliseconds since its start and the answer,
@@ -31,6 +28,8 @@ func query(ctx context.Context, args []string, out io.Writer) error {
 	every := flags.Duration("every", 0, "`time` between two queries; 0 for one query")
 	server := flags.String("server", resolver, "`address` of the name server")
 	length := flags.Duration("for", time.Minute, "`time` to go on for")
+	// Longer than loopback needs, and shorter than an outage that matters.
+	patience := flags.Duration("patience", 500*time.Millisecond, "`time` to wait for an answer")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -42,7 +41,7 @@ func query(ctx context.Context, args []string, out io.Writer) error {
 	defer cancel()
 	last := ""
 	for {
-		if answer := askAddresses(*server, flags.Arg(0)); answer != last {
+		if answer := askAddresses(*server, flags.Arg(0), *patience); answer != last {
 			last = answer
 			if _, err := fmt.Fprintln(out, time.Since(begin).Milliseconds(), answer); err != nil {
 				return err
@@ -62,18 +61,18 @@ func query(ctx context.Context, args []string, out io.Writer) error {
 
 // askAddresses returns the answer to one query: the code, the TTL and the addresses, or why
 // there is none.
-func askAddresses(server, name string) string {
+func askAddresses(server, name string, patience time.Duration) string {
 	q, err := question4(name)
 	if err != nil {
 		return err.Error()
 	}
-	conn, err := net.DialTimeout("udp", server, askTimeout)
+	conn, err := net.DialTimeout("udp", server, patience)
 	if err != nil {
 		return "unreachable"
 	}
 	defer conn.Close() //nolint:errcheck // a datagram socket
 	buf := make([]byte, 4096)
-	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err.Error()
 	}
 	if _, err := conn.Write(q); err != nil {
