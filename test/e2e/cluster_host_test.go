@@ -122,7 +122,7 @@ func (h *host) removeNetworks() error {
 	}
 	var errs []error
 	for _, n := range networks {
-		if _, err := h.try("docker network rm " + n.ID); err != nil && !strings.Contains(err.Error(), "ot found") {
+		if _, err := h.try("docker network rm " + n.ID); err != nil && !strings.Contains(err.Error(), "ot found") && !h.miscounted(n.ID, err) {
 			errs = append(errs, err)
 		}
 	}

@@ -70,8 +70,8 @@ func (h *host) removeAll() {
 
 // miscounted reports whether the network was not removed because the engine counted its
 // endpoints wrongly, and restarts the engine, which then counts anew. Engine 20.10 may,
-// when many containers come and go at once: one goroutine loses another's count
-// (github.com/moby/moby/issues/42119; libnetwork, endpoint_cnt.go).
+// when many containers come and go at once: its local-kv.db then has a count of 1 and no
+// endpoint, for good (github.com/moby/moby/issues/42119; libnetwork, endpoint_cnt.go).
 func (h *host) miscounted(network string, err error) bool {
 	h.Helper()
 	if err == nil || h.Engine != lab.Engine2010 || !strings.Contains(err.Error(), "has active endpoints") {
