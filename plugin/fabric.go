@@ -69,6 +69,8 @@ type fabric struct {
 	// fresh are networks that the engine is not known to have for good: if it has one
 	// removed, that may be the end of a creation that failed.
 	fresh map[driver.NetworkID]bool // made when first needed
+	// givenUp are networks that this host gives up for others of their names.
+	givenUp map[driver.NetworkID]bool // made when first needed
 }
 
 var _ Fabric = (*fabric)(nil)
@@ -152,7 +154,7 @@ func (f *fabric) Leave(ctx context.Context, n driver.Network) error {
 		return nil
 	}
 	f.mu.Lock()
-	removed := !f.fresh[n.ID]
+	removed := !f.fresh[n.ID] && !f.givenUp[n.ID]
 	f.mu.Unlock()
 	v := f.cluster.View()
 	if known, ok := v.Network(id); ok && !known.Complete && len(v.Members(id)) == 1 {
@@ -161,6 +163,7 @@ func (f *fabric) Leave(ctx context.Context, n driver.Network) error {
 	if err := f.cluster.LeaveNetwork(ctx, id, removed); err != nil {
 		return fmt.Errorf("tell the cluster that network %s is gone from this host: %w", driver.NetworkID(id).Short(), err)
 	}
+	f.giveUp(n.ID, false)
 	return nil
 }
 
@@ -183,6 +186,20 @@ func (f *fabric) known(ids ...driver.NetworkID) {
 	defer f.mu.Unlock()
 	for _, id := range ids {
 		delete(f.fresh, id)
+	}
+}
+
+// giveUp implements [sharing].
+func (f *fabric) giveUp(id driver.NetworkID, yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.givenUp == nil {
+		f.givenUp = make(map[driver.NetworkID]bool)
+	}
+	if yes {
+		f.givenUp[id] = true
+	} else {
+		delete(f.givenUp, id)
 	}
 }
 

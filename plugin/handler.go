@@ -34,19 +34,20 @@ type Handler struct {
 	paths    map[string]http.HandlerFunc // fixed once made
 	stats    *durations
 	verbs    *networkVerbs
+	rivals   *rivals
 	running  sync.WaitGroup // verbs under way
 }
 
 // NewHandler returns a handler that acts on networks and addresses.
 func NewHandler(log logrus.FieldLogger, networks Networks, addresses Addresses) *Handler {
-	h := &Handler{log: log, deadline: verbDeadline, grace: verbGrace, paths: make(map[string]http.HandlerFunc), stats: newDurations()}
+	h := &Handler{log: log, deadline: verbDeadline, grace: verbGrace, paths: make(map[string]http.HandlerFunc), stats: newDurations(), rivals: newRivals()}
 	h.read(admin.StatsPath, func() any { return h.stats.snapshot() })
 	h.read(admin.NetworksPath, func() any { return adminNetworks(networks.All(), addresses.Pools()) })
 	h.registerCluster(noCluster{})
 	route(h, "Plugin.Activate", bodyIgnored, activate)
-	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, fabric: noFabric{}, names: noNames{}, now: time.Now}
+	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, fabric: noFabric{}, names: noNames{}, rivals: h.rivals, now: time.Now}
 	h.verbs.register(h)
-	(&ipamVerbs{addresses: addresses}).register(h)
+	(&ipamVerbs{addresses: addresses, rivals: h.rivals}).register(h)
 	return h
 }
 

@@ -53,6 +53,7 @@ type Leases interface {
 // ipamVerbs answers IpamDriver.* by translating between the wire and [Addresses].
 type ipamVerbs struct {
 	addresses Addresses
+	rivals    *rivals
 }
 
 func (v *ipamVerbs) register(h *Handler) {
@@ -99,7 +100,9 @@ func (v *ipamVerbs) requestPool(ctx context.Context, req *ipamapi.RequestPoolReq
 		// the plugin, also after a setting has changed which it is to be.
 		parsed.Space = v.addresses.AddressSpaces()
 	}
+	answered := v.rivals.enter(ctx, parsed.Subnet)
 	id, pool, err := v.addresses.RequestPool(ctx, parsed)
+	answered(string(id), err)
 	if err != nil {
 		return ipamapi.RequestPoolResponse{}, err
 	}
@@ -146,6 +149,7 @@ func parseSubnet(what, s string) (netip.Prefix, error) {
 // releasePool succeeds for whatever is not a pool of ours: the engine has
 // forgotten it already.
 func (v *ipamVerbs) releasePool(ctx context.Context, req *ipamapi.ReleasePoolRequest) (struct{}, error) {
+	v.rivals.becomes("", req.PoolID)
 	return struct{}{}, v.addresses.ReleasePool(ctx, ipam.PoolID(req.PoolID))
 }
 

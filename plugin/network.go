@@ -59,6 +59,7 @@ type networkVerbs struct {
 	addresses Addresses
 	fabric    Fabric
 	names     nameVerbs
+	rivals    *rivals
 	now       func() time.Time
 	// turns keeps a repeated request from undoing what the first one, still
 	// under way, has just bound. Taken before any turn of the registry's.
@@ -152,6 +153,9 @@ func (v *networkVerbs) createNetwork(ctx context.Context, req *createNetworkRequ
 		}
 		return struct{}{}, errors.Join(err, v.unbindPools(ctx, n, have))
 	}
+	for _, pool := range ownPools(n) {
+		v.rivals.becomes(string(n.ID), string(pool))
+	}
 	v.names.SetNetwork(n)
 	v.fabric.Made(n)
 	return struct{}{}, nil
@@ -186,6 +190,7 @@ func (v *networkVerbs) deleteNetwork(ctx context.Context, req *netapi.DeleteNetw
 	if err != nil {
 		return struct{}{}, nil //nolint:nilerr // what has no valid id was never made
 	}
+	v.rivals.becomes("", req.NetworkID)
 	return struct{}{}, v.dropNetwork(ctx, id)
 }
 

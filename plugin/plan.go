@@ -58,6 +58,8 @@ const (
 	stepRemove
 	// stepCreate has the engine make a network.
 	stepCreate
+	// stepGiveUp has the engine remove a network that is to stay on other hosts.
+	stepGiveUp
 )
 
 // plan is what is to be done to have the networks of the cluster on this host, and why
@@ -71,7 +73,8 @@ type plan struct {
 // record, and with all that the engine has, by the engine's id. It is the same at every
 // look, so what was missed once is seen at the next.
 //
-// A name is never taken from a network of this host. The one exception are two networks
+// A name is never taken from a network of this host; on an engine that has two networks
+// of one name all the same, what other hosts made gives way. The one exception are two networks
 // that Compose made of the same file on two hosts at the same moment: as long as nobody
 // is on the later one it gives way to the earlier.
 func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]engine.Defined) plan {
@@ -93,6 +96,7 @@ func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]
 	for _, id := range slices.Sorted(maps.Keys(have)) {
 		names[have[id].Name] = have[id]
 	}
+	p.separate(byID, byLocal, have)
 	slices.SortFunc(shared, compareAge)
 	for _, n := range shared {
 		if here[n.id] || n.removed || !n.complete {
@@ -132,6 +136,28 @@ func (p *plan) keep(n sharedNetwork, l localNetwork, defined engine.Defined) {
 		p.steps = append(p.steps, step{do: stepComplete, shared: n.id, local: l.id, definition: defined.Definition})
 	case n.definition.Name != defined.Name:
 		p.problems[n.id] = fmt.Sprintf("it is called %s on this host: remove it here with `docker network rm %s`", defined.Name, defined.Name)
+	}
+}
+
+// separate has one of the networks stay that the engine has of one name; with two nobody
+// can use either by name. Those that other hosts made give way if nobody is on them here,
+// the later ones first.
+func (p *plan) separate(byID map[string]sharedNetwork, byLocal map[driver.NetworkID]localNetwork, have map[string]engine.Defined) {
+	count := make(map[string]int, len(have))
+	var guests []step
+	for _, id := range slices.Sorted(maps.Keys(have)) {
+		count[have[id].Name]++
+		l, isLocal := byLocal[driver.NetworkID(id)]
+		if n, ok := byID[l.shared]; isLocal && ok && n.complete && !n.removed && !n.ours && l.endpoints == 0 {
+			guests = append(guests, step{do: stepGiveUp, shared: n.id, local: l.id, definition: have[id].Definition})
+		}
+	}
+	slices.SortFunc(guests, func(a, b step) int { return compareAge(byID[b.shared], byID[a.shared]) })
+	for _, s := range guests {
+		if count[s.definition.Name] > 1 {
+			count[s.definition.Name]--
+			p.steps = append(p.steps, s)
+		}
 	}
 }
 

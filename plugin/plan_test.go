@@ -104,6 +104,26 @@ func TestPlanNetworks(t *testing.T) {
 			name: "under another name here", shared: []sharedNetwork{shared("c1", "lab", 1)}, local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:mine"),
 			problems: map[string]string{"c1": "it is called mine on this host: remove it here with `docker network rm mine`"},
 		},
+		{
+			name: "an old engine has the name twice, once of its own", shared: []sharedNetwork{shared("c1", "lab", 1)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab", "own:lab"), want: "give up c1 l1",
+		},
+		{
+			name: "an old engine has the name twice, and a container is on ours", shared: []sharedNetwork{shared("c1", "lab", 1)},
+			local: []localNetwork{{"l1", "c1", 1}}, have: named("l1:lab", "own:lab"),
+		},
+		{
+			name: "an old engine has the name twice, made here and on another host", shared: []sharedNetwork{shared("c1", "lab", 1), shared("c2", "lab", 2, ours)},
+			local: []localNetwork{{"l1", "c1", 0}, {"l2", "c2", 0}}, have: named("l1:lab", "l2:lab"), want: "give up c1 l1",
+		},
+		{
+			name: "an old engine has the name twice, made on two other hosts", shared: []sharedNetwork{shared("c1", "lab", 1), shared("c2", "lab", 2)},
+			local: []localNetwork{{"l1", "c1", 0}, {"l2", "c2", 0}}, have: named("l1:lab", "l2:lab"), want: "give up c2 l2",
+		},
+		{
+			name: "an old engine has the name twice, and the other host is about to tell its name", shared: []sharedNetwork{shared("c1", "", 1, incomplete)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab", "own:lab"),
+		},
 		{name: "on record here, but the cluster does not know it", local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab")},
 		{
 			name: "several, the earliest first", shared: []sharedNetwork{shared("c2", "b", 2), shared("c1", "a", 1), shared("c3", "c", 3, removed)},
@@ -120,6 +140,8 @@ func TestPlanNetworks(t *testing.T) {
 					steps = append(steps, "complete "+s.shared+" "+s.definition.Name)
 				case stepRemove:
 					steps = append(steps, "remove "+s.shared+" "+string(s.local))
+				case stepGiveUp:
+					steps = append(steps, "give up "+s.shared+" "+string(s.local))
 				case stepCreate:
 					steps = append(steps, "create "+s.shared+" "+s.definition.Name)
 				}

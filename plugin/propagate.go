@@ -26,6 +26,8 @@ const (
 type networkMaker interface {
 	Runs(ctx context.Context, plugin string) (bool, error)
 	Definitions(ctx context.Context) (map[string]engine.Defined, error)
+	// NamesUnique reports whether the engine never has two networks of one name.
+	NamesUnique(ctx context.Context) (bool, error)
 	CreateNetwork(ctx context.Context, d engine.Definition) (id string, err error)
 	RemoveNetwork(ctx context.Context, id string) error
 }
@@ -41,6 +43,8 @@ type sharing interface {
 	// known says that the engine has those networks for good, so that removing one is
 	// what a user wants, and no end of a creation that failed.
 	known(ids ...driver.NetworkID)
+	// giveUp says whether this host gives a network up, which goes on being the cluster's.
+	giveUp(id driver.NetworkID, yes bool)
 }
 
 // propagator has the networks of the cluster made and removed by this host's engine, as
@@ -50,6 +54,7 @@ type propagator struct {
 	log      logrus.FieldLogger
 	engine   networkMaker
 	cluster  sharing
+	rivals   *rivals
 	name     string // of the drivers, as this host's engine finds them
 	pluginID string // "" if no engine runs the plugin
 	active   bool   // whether to make and remove, or only to tell the cluster
@@ -64,7 +69,7 @@ type propagator struct {
 
 func newPropagator(log logrus.FieldLogger, of networkMaker, cluster sharing) *propagator {
 	return &propagator{
-		log: log, engine: of, cluster: cluster, wake: make(chan struct{}, 1),
+		log: log, engine: of, cluster: cluster, rivals: newRivals(), wake: make(chan struct{}, 1),
 		retry: backoff.Backoff{First: 200 * time.Millisecond, Most: lookEvery},
 	}
 }
@@ -82,6 +87,7 @@ func (p *propagator) heard(ev engine.Event) {
 	switch ev.Kind {
 	case engine.NetworkCreated:
 		p.cluster.known(driver.NetworkID(ev.Network))
+		p.rivals.becomes("", ev.Network)
 	case engine.Resync, engine.NetworkDestroyed:
 	case engine.Disconnected:
 		if len(p.troubles()) == 0 {
@@ -160,7 +166,9 @@ func (p *propagator) look(ctx context.Context) error {
 		}
 		if err := p.take(ctx, s); err != nil {
 			errs = append(errs, err)
-			todo.problems[s.shared] = err.Error()
+			if !errors.Is(err, errRival) {
+				todo.problems[s.shared] = err.Error()
+			}
 		}
 	}
 	p.report(todo.problems, shared)
@@ -195,10 +203,15 @@ func (p *propagator) take(ctx context.Context, s step) error {
 			return err
 		}
 		log.WithField("network", s.local.Short()).Info("network removed, as on another host")
+	case stepGiveUp:
+		if err := p.giveUp(ctx, s.local); err != nil {
+			return err
+		}
+		log.WithField("network", s.local.Short()).Info("network removed from this host, which has another one of the name")
 	case stepCreate:
 		d := s.definition
 		d.Driver, d.IPAM.Driver = p.name, p.name
-		id, err := p.engine.CreateNetwork(ctx, d)
+		id, err := p.makeAlone(ctx, d)
 		if err != nil {
 			return err // of a name that somebody was quicker to take, the next look says whose it is
 		}

@@ -32,8 +32,11 @@ type worldHost struct {
 	number   int
 	have     map[string]engine.Defined
 	local    map[driver.NetworkID]*localNetwork
-	away     error // what the engine answers, nil for what it should
-	cut      error // what the cluster answers
+	given    map[driver.NetworkID]bool // up, for others of their names
+	away     error                     // what the engine answers, nil for what it should
+	cut      error                     // what the cluster answers
+	old      bool                      // whether the engine takes a name twice when requests come close
+	making   func()                    // called while the engine makes a network, nil for nothing
 	asked    int
 	stop     context.CancelFunc
 	finished chan struct{}
@@ -48,7 +51,7 @@ func newWorld(t *testing.T, hosts int) *world {
 	t.Helper()
 	w := &world{shared: make(map[string]*sharedNetwork), makers: make(map[string]int)}
 	for i := range hosts {
-		h := &worldHost{w: w, number: i + 1, have: make(map[string]engine.Defined), local: make(map[driver.NetworkID]*localNetwork)}
+		h := &worldHost{w: w, number: i + 1, have: make(map[string]engine.Defined), local: make(map[driver.NetworkID]*localNetwork), given: make(map[driver.NetworkID]bool)}
 		h.propagator = newPropagator(discard(), h, worldSharing{h})
 		h.name, h.active = "ournet", true
 		w.hosts = append(w.hosts, h)
@@ -80,6 +83,13 @@ func (w *world) changed() {
 	}
 }
 
+// NamesUnique implements [networkMaker].
+func (h *worldHost) NamesUnique(context.Context) (bool, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return !h.old, h.away
+}
+
 func (h *worldHost) Runs(context.Context, string) (bool, error) { return true, nil }
 
 func (h *worldHost) Definitions(context.Context) (map[string]engine.Defined, error) {
@@ -93,8 +103,13 @@ func (h *worldHost) Definitions(context.Context) (map[string]engine.Defined, err
 func (h *worldHost) CreateNetwork(_ context.Context, d engine.Definition) (string, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
+	if h.making != nil {
+		h.w.mu.Unlock()
+		h.making()
+		h.w.mu.Lock()
+	}
 	for _, n := range h.have {
-		if n.Name == d.Name {
+		if n.Name == d.Name && !h.old {
 			return "", fmt.Errorf("%w: %s", engine.ErrNameTaken, d.Name)
 		}
 	}
@@ -128,7 +143,7 @@ func (h *worldHost) RemoveNetwork(_ context.Context, id string) error {
 	delete(h.have, id)
 	delete(h.local, driver.NetworkID(id))
 	if l != nil {
-		h.w.shared[l.shared].removed = true
+		h.w.shared[l.shared].removed = !h.given[driver.NetworkID(id)]
 		h.w.changed()
 	}
 	return nil
@@ -171,6 +186,12 @@ func (s worldSharing) complete(_ context.Context, id string, _ driver.NetworkID,
 }
 
 func (s worldSharing) known(...driver.NetworkID) {}
+
+func (s worldSharing) giveUp(id driver.NetworkID, yes bool) {
+	s.h.w.mu.Lock()
+	defer s.h.w.mu.Unlock()
+	s.h.given[id] = yes
+}
 
 // user makes a network as a person does: the engine tells of it afterwards.
 func (h *worldHost) user(t *testing.T, name, subnet string, labels ...string) string {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	apiversions "github.com/moby/moby/client/pkg/versions"
 )
 
 // makeTimeout bounds the making and the removal of a network. The engine asks the
@@ -87,6 +89,21 @@ type apiSubnet struct {
 	IPRange            string            `json:",omitempty"`
 	Gateway            string            `json:",omitempty"`
 	AuxiliaryAddresses map[string]string `json:",omitempty"`
+}
+
+// versionUnique is the first version of the API whose engines, 25 and later, hold a
+// network's name from the first look at it until the network is there.
+const versionUnique = "1.44"
+
+// NamesUnique reports whether the engine never has two networks of one name, however
+// close the requests for them come.
+func (c *Client) NamesUnique(ctx context.Context) (_ bool, err error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return !apiversions.LessThan(s.api.ClientVersion(), versionUnique), nil
 }
 
 // Definitions returns every network of the engine, its own ones too, by id.

@@ -126,3 +126,14 @@ func TestRemoveNetwork_tellsEndpointsFromOtherTrouble(t *testing.T) {
 		t.Errorf("RemoveNetwork answered with 500 = %v, want another error", err)
 	}
 }
+
+func TestNamesUnique_sinceEngine25(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{"1.41": false, "1.43": false, "1.44": true, "1.51": true} {
+		e := newFakeEngine(t, version)
+		e.start()
+		if got, err := e.client().NamesUnique(t.Context()); err != nil || got != want {
+			t.Errorf("API %s: NamesUnique = %t, %v, want %t", version, got, err, want)
+		}
+	}
+}

@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ournet/ournet/test/lab"
 )
 
 // The files of the tutorial's last step.
@@ -114,4 +118,74 @@ func TestCluster_composeOfTheSameFileOnAllHosts(t *testing.T) {
 		c.nowhere("shop_lab")
 		c.assertStoreEmpty()
 	})
+}
+
+// The same file on all hosts at the same instant: each Compose makes the network, while
+// the other hosts' is on its way to that host.
+func TestCluster_composeOnAllHostsAtTheSameInstant(t *testing.T) {
+	inClusters(t, everyComposition(), func(c *cluster) {
+		file := c.composeFile(composeSame)
+		for range 3 {
+			c.on(func(h *host) error {
+				_, err := h.Docker(h.ctx, "compose", "--project-name", "shop", "--file", file, "up", "--detach")
+				return err
+			})
+			web := c.host(1).address("shop-web-1", "shop_lab")
+			for _, h := range c.hosts {
+				h.hasOne("shop_lab")
+				h.connected("shop-client-1", web)
+			}
+			for _, h := range c.hosts {
+				h.compose("shop", file, "down --timeout 0")
+			}
+			c.nowhere("shop_lab")
+		}
+	})
+}
+
+// The same command on all hosts at the same instant: on each of them the network is made
+// or is there already, and it is one.
+func TestCluster_networkCreateOnAllHostsAtTheSameInstant(t *testing.T) {
+	inClusters(t, everyComposition(), func(c *cluster) {
+		for round := range 6 {
+			c.on(func(h *host) error {
+				_, err := h.Docker(h.ctx, strings.Fields("network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.86.0.0/24 --label who=us lab")...)
+				if err != nil && strings.Contains(err.Error(), "already exists") {
+					h.Logf("round %d: the other hosts' was quicker", round+1)
+					return nil
+				}
+				return err
+			})
+			for _, h := range c.hosts {
+				h.run("docker run -d --name box --network lab busybox sleep 1d")
+				h.hasOne("lab")
+			}
+			first := c.host(1).address("box", "lab")
+			for _, h := range c.hosts {
+				h.connected("box", first)
+			}
+			for _, h := range c.hosts {
+				h.run("docker rm -f box")
+			}
+			c.host(1).run("docker network rm lab")
+			c.nowhere("lab")
+		}
+	})
+}
+
+// hasOne waits until the host has one network of the name.
+func (h *host) hasOne(name string) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.ctx, propagation)
+	defer cancel()
+	err := lab.Poll(ctx, "one network "+name+" on "+h.Name, func() error {
+		all, err := h.Docker(ctx, "network", "ls", "--no-trunc", "--quiet", "--filter", "name=^"+name+"$")
+		if n := len(strings.Fields(all)); err == nil && n != 1 {
+			err = fmt.Errorf("it has %d", n)
+		}
+		return err
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
 }
