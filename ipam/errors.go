@@ -6,6 +6,12 @@ import (
 	"github.com/ournet/ournet/ipam/ledger"
 )
 
+// OverlapError is [ErrOverlap] with what is in the way.
+type OverlapError = ledger.OverlapError
+
+// Taken is a subnet that is in use.
+type Taken = ledger.Taken
+
 // Sentinel errors; test them with [errors.Is]. Their text is completed with
 // names and a remedy where they are wrapped.
 var (

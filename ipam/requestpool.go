@@ -167,7 +167,7 @@ func (m *Manager) matchLocked(space string, r poolRecord, routes []netip.Prefix)
 			}
 			return poolGrant{pool: p}, nil, nil
 		default:
-			return poolGrant{}, nil, p.overlapError(r)
+			return poolGrant{}, nil, m.overlapErrorLocked(p, r)
 		}
 	}
 	if other, found := overlapping(r.Subnet, m.foreign); found {
@@ -180,10 +180,17 @@ func (m *Manager) matchLocked(space string, r poolRecord, routes []netip.Prefix)
 	return poolGrant{}, nil, nil
 }
 
-func (p *pool) overlapError(r poolRecord) error {
+// overlapErrorLocked says what is in the way of a pool: p, or all that networks have.
+func (m *Manager) overlapErrorLocked(p *pool, r poolRecord) error {
 	switch {
 	case p.network != "":
-		return fmt.Errorf("subnet %s %w the subnet %s of network %s; choose another --subnet", r.Subnet, ErrOverlap, p.Subnet, short(p.network))
+		e := &OverlapError{Subnet: r.Subnet}
+		for _, id := range slices.Sorted(maps.Keys(m.pools)) {
+			if o := m.pools[id]; o.network != "" && o.Subnet.Overlaps(r.Subnet) {
+				e.With = append(e.With, Taken{Subnet: o.Subnet, Network: o.network})
+			}
+		}
+		return e
 	case p.Subnet == r.Subnet && !p.Auto:
 		return fmt.Errorf("subnet %s %w the same subnet of a network that is just being made with other settings "+
 			"(range %s, options %v); try again in a minute", r.Subnet, ErrOverlap, orNone(p.Range), p.Options)

@@ -34,6 +34,7 @@ type Handler struct {
 	paths    map[string]http.HandlerFunc // fixed once made
 	stats    *durations
 	verbs    *networkVerbs
+	ipam     *ipamVerbs
 	rivals   *rivals
 	running  sync.WaitGroup // verbs under way
 }
@@ -47,7 +48,8 @@ func NewHandler(log logrus.FieldLogger, networks Networks, addresses Addresses) 
 	route(h, "Plugin.Activate", bodyIgnored, activate)
 	h.verbs = &networkVerbs{log: log, networks: networks, addresses: addresses, fabric: noFabric{}, names: noNames{}, rivals: h.rivals, now: time.Now}
 	h.verbs.register(h)
-	(&ipamVerbs{addresses: addresses, rivals: h.rivals}).register(h)
+	h.ipam = &ipamVerbs{addresses: addresses, rivals: h.rivals, explain: func(err error) error { return err }}
+	h.ipam.register(h)
 	return h
 }
 

@@ -54,6 +54,8 @@ type Leases interface {
 type ipamVerbs struct {
 	addresses Addresses
 	rivals    *rivals
+	// explain has an error say what is in the way in the words that users know.
+	explain func(error) error
 }
 
 func (v *ipamVerbs) register(h *Handler) {
@@ -104,7 +106,7 @@ func (v *ipamVerbs) requestPool(ctx context.Context, req *ipamapi.RequestPoolReq
 	id, pool, err := v.addresses.RequestPool(ctx, parsed)
 	answered(string(id), err)
 	if err != nil {
-		return ipamapi.RequestPoolResponse{}, err
+		return ipamapi.RequestPoolResponse{}, v.explain(err)
 	}
 	return ipamapi.RequestPoolResponse{PoolID: string(id), Pool: pool.String(), Data: map[string]string{}}, nil
 }

@@ -82,6 +82,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 	handler.verbs.fabric = p.membership
 	handler.registerCluster(p.membership)
 	handler.read(admin.RepairsPath, func() any { return p.repairs.snapshot() })
+	handler.ipam.explain = (&owners{cluster: p.cluster, name: p.names.NetworkName}).explain
 	p.propagator.rivals = handler.rivals
 	k := &keeper{
 		log: log, networks: p.networks, addresses: p.addresses, verbs: handler.verbs,

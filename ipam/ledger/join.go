@@ -59,8 +59,7 @@ func (l *Ledger) join(ctx context.Context, onlyNew bool, choose func(taken []net
 			}
 			return Pool{}, store.ErrConflict
 		case p.Subnet != want.Subnet:
-			return Pool{}, fmt.Errorf("subnet %s %w the subnet %s that the cluster has on %s; choose another --subnet",
-				want.Subnet, ErrOverlap, p.Subnet, p.hostNames())
+			return Pool{}, overlapError(want.Subnet, have)
 		case onlyNew:
 			return Pool{}, store.ErrConflict
 		}

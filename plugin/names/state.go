@@ -124,6 +124,16 @@ func (n *Names) setName(id driver.NetworkID, name string) {
 	}
 }
 
+// NetworkName returns what a network of this host is called, "" if that is not known.
+func (n *Names) NetworkName(id driver.NetworkID) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if have, ok := n.networks[id]; ok {
+		return have.name
+	}
+	return ""
+}
+
 // enter enters an endpoint, and returns the sandbox that it was in before and that has
 // none any more, if there is one.
 func (n *Names) enter(ep driver.Endpoint) (empty string) {

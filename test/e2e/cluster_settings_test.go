@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,7 +125,16 @@ func TestCluster_wrongNetworks(t *testing.T) {
 		const create = "docker network create -d ournet -o type=overlay --ipam-driver ournet "
 		h1, h2, h3 := c.host(1), c.host(2), c.host(3)
 		c.overlay("lab", "--subnet 10.61.0.0/16")
-		h2.refusesInOneLine(create+"--subnet 10.61.7.0/24 inner", "10.61.7.0/24", "10.61.0.0/16")
+		everybody := strings.Join(slices.Sorted(slices.Values([]string{h1.Name, h2.Name, h3.Name})), ", ")
+		h2.refusesInOneLine(create+"--subnet 10.61.7.0/24 inner",
+			`subnet 10.61.7.0/24 overlaps the subnet 10.61.0.0/16 of network "lab" on hosts `+everybody+"; choose another --subnet")
+		h3.refusesInOneLine(create+"--subnet 10.61.0.0/16 same",
+			`subnet 10.61.0.0/16 overlaps the subnet 10.61.0.0/16 of network "lab" on hosts `+everybody+"; use that network, or choose another --subnet")
+		h3.run("docker network create -d ournet --ipam-driver ournet --subnet 10.59.0.0/24 yard")
+		h1.refusesInOneLine(create+"--subnet 10.59.0.0/16 around",
+			"subnet 10.59.0.0/16 overlaps the subnet 10.59.0.0/24 on host "+h3.Name+"; choose another --subnet")
+		h3.refusesInOneLine(create+"--subnet 10.59.0.0/16 around",
+			`subnet 10.59.0.0/16 overlaps the subnet 10.59.0.0/24 of network "yard" on this host; choose another --subnet`)
 		h3.refusesInOneLine(create+"-o com.docker.network.driver.mtu=9000 --subnet 10.62.0.0/24 wide", "9000", "1450")
 		h2.run("docker network create taken")
 		c.Cleanup(func() {
