@@ -65,20 +65,22 @@ const (
 // plan is what is to be done to have the networks of the cluster on this host, and why
 // some of them cannot be had, by the cluster's id.
 type plan struct {
+	active   bool // whether networks are made and removed as on other hosts
 	steps    []step
 	problems map[string]string
 }
 
 // planNetworks compares the networks of the cluster with those that this host has on
 // record, and with all that the engine has, by the engine's id. It is the same at every
-// look, so what was missed once is seen at the next.
+// look, so what was missed once is seen at the next. If active is not set, nothing is to
+// be made or removed here because of other hosts, and nothing lacks.
 //
 // A name is never taken from a network of this host; on an engine that has two networks
 // of one name all the same, what other hosts made gives way. The one exception are two networks
 // that Compose made of the same file on two hosts at the same moment: as long as nobody
 // is on the later one it gives way to the earlier.
-func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]engine.Defined) plan {
-	p := plan{problems: make(map[string]string)}
+func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]engine.Defined, active bool) plan {
+	p := plan{active: active, problems: make(map[string]string)}
 	byID := make(map[string]sharedNetwork, len(shared))
 	for _, n := range shared {
 		byID[n.id] = n
@@ -91,6 +93,9 @@ func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]
 		if n, ok := byID[l.shared]; ok && known {
 			p.keep(n, l, defined)
 		}
+	}
+	if !active {
+		return p
 	}
 	names := make(map[string]engine.Defined, len(have))
 	for _, id := range slices.Sorted(maps.Keys(have)) {
@@ -124,6 +129,8 @@ func planNetworks(shared []sharedNetwork, local []localNetwork, have map[string]
 // keep adds what is to be done about a network that is here and that the engine knows.
 func (p *plan) keep(n sharedNetwork, l localNetwork, defined engine.Defined) {
 	switch {
+	case n.removed && !p.active:
+		p.problems[n.id] = fmt.Sprintf("removed on another host; PROPAGATE=false keeps it on this one: remove it here with `docker network rm %s`", defined.Name)
 	case n.removed && l.endpoints > 0:
 		p.problems[n.id] = fmt.Sprintf("removed on another host; it goes when its last %d containers on this host have left", l.endpoints)
 		if l.endpoints == 1 {
@@ -134,7 +141,7 @@ func (p *plan) keep(n sharedNetwork, l localNetwork, defined engine.Defined) {
 	case !n.complete && !n.ours: // the host that made it is about to tell its name
 	case !n.complete:
 		p.steps = append(p.steps, step{do: stepComplete, shared: n.id, local: l.id, definition: defined.Definition})
-	case n.definition.Name != defined.Name:
+	case n.definition.Name != defined.Name && p.active:
 		p.problems[n.id] = fmt.Sprintf("it is called %s on this host: remove it here with `docker network rm %s`", defined.Name, defined.Name)
 	}
 }

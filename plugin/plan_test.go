@@ -51,6 +51,7 @@ func TestPlanNetworks(t *testing.T) {
 		have     map[string]engine.Defined
 		want     string // the steps: verb, cluster's id, engine's id or name
 		problems map[string]string
+		passive  bool
 	}{
 		{name: "nothing anywhere"},
 		{name: "only networks that are not the cluster's", have: named("x:bridge")},
@@ -125,6 +126,20 @@ func TestPlanNetworks(t *testing.T) {
 			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab", "own:lab"),
 		},
 		{name: "on record here, but the cluster does not know it", local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab")},
+		{name: "made on another host, PROPAGATE is off", passive: true, shared: []sharedNetwork{shared("c1", "lab", 1)}, have: named("own:lab")},
+		{
+			name: "made here, PROPAGATE is off", passive: true, shared: []sharedNetwork{shared("c1", "", 1, incomplete, ours)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:lab"), want: "complete c1 lab",
+		},
+		{
+			name: "under another name here, PROPAGATE is off", passive: true, shared: []sharedNetwork{shared("c1", "lab", 1)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:mine"),
+		},
+		{
+			name: "removed on another host, PROPAGATE is off", passive: true, shared: []sharedNetwork{shared("c1", "lab", 1, removed)},
+			local: []localNetwork{{"l1", "c1", 0}}, have: named("l1:mine"),
+			problems: map[string]string{"c1": "removed on another host; PROPAGATE=false keeps it on this one: remove it here with `docker network rm mine`"},
+		},
 		{
 			name: "several, the earliest first", shared: []sharedNetwork{shared("c2", "b", 2), shared("c1", "a", 1), shared("c3", "c", 3, removed)},
 			local: []localNetwork{{"l3", "c3", 0}}, have: named("l3:c"), want: "remove c3 l3, create c1 a, create c2 b",
@@ -132,7 +147,7 @@ func TestPlanNetworks(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got := planNetworks(tc.shared, tc.local, tc.have)
+			got := planNetworks(tc.shared, tc.local, tc.have, !tc.passive)
 			var steps []string
 			for _, s := range got.steps {
 				switch s.do {

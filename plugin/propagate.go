@@ -155,15 +155,9 @@ func (p *propagator) look(ctx context.Context) error {
 			p.cluster.known(l.id)
 		}
 	}
-	todo := planNetworks(shared, local, have)
-	if !p.active {
-		clear(todo.problems) // what is not to be made here lacks nowhere
-	}
+	todo := planNetworks(shared, local, have, p.active)
 	var errs []error
 	for _, s := range todo.steps {
-		if s.do != stepComplete && !p.active {
-			continue
-		}
 		if err := p.take(ctx, s); err != nil {
 			errs = append(errs, err)
 			if !errors.Is(err, errRival) {
