@@ -35,6 +35,8 @@ type clusterParts struct {
 	vteps atomic.Pointer[[]netip.Addr]
 	// mendable says that what is wrong may mend itself: a device that is not there yet.
 	mendable bool
+	// moved is told why the tunnels have to be looked at.
+	moved    func(cause string)
 	overlays *overlay.Driver
 	*membership
 
@@ -161,6 +163,7 @@ func (p *parts) runCluster(ctx context.Context) error {
 			return nil
 		}
 		g.Go(func() error { return untilDone(ctx, p.addresses.Run(ctx)) })
+		g.Go(func() error { return p.followAddress(ctx) })
 		return untilDone(ctx, p.cluster.Run(ctx))
 	})
 	return g.Wait()

@@ -72,6 +72,8 @@ type keeper struct {
 	tunnels    entryWatcher
 	// propagator hears of the engine as well.
 	propagator *propagator
+	// causes are why a sweep is wanted; it has room for one.
+	causes chan string
 
 	missing missing // owned by run's goroutine
 }
@@ -101,31 +103,32 @@ func (k *keeper) run(ctx context.Context) error {
 		return fmt.Errorf("watch devices: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	heard := make(chan string, 1)
-	tell := func(cause string) {
-		select {
-		case heard <- cause:
-		default: // one is waiting already
-		}
-	}
 	g.Go(func() error {
-		return k.rules.Watch(ctx, func(by string) { tell("packet filter changed by " + by) })
+		return k.rules.Watch(ctx, func(by string) { k.tell("packet filter changed by " + by) })
 	})
-	g.Go(func() error { return untilDone(ctx, k.tunnels.Watch(ctx, tell)) })
+	g.Go(func() error { return untilDone(ctx, k.tunnels.Watch(ctx, k.tell)) })
 	g.Go(func() error {
 		return k.engine.Watch(ctx, func(ev engine.Event) {
 			k.names.Heard(ev)
 			k.propagator.heard(ev)
 			if ev.Kind == engine.Resync || ev.Kind == engine.NetworkDestroyed {
-				tell(causeEngine)
+				k.tell(causeEngine)
 			}
 		})
 	})
 	g.Go(func() error {
-		k.loop(ctx, links, heard)
+		k.loop(ctx, links, k.causes)
 		return nil
 	})
 	return g.Wait()
+}
+
+// tell says why a sweep is wanted. It waits for nobody.
+func (k *keeper) tell(cause string) {
+	select {
+	case k.causes <- cause:
+	default: // one is waiting already
+	}
 }
 
 // sweep compares everything once, for a cause. What fails is logged and tried again

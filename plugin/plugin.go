@@ -89,7 +89,9 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 		devices: p.devices, rules: p.rules, repairs: p.repairs, names: p.names, engine: p.engine, pluginID: p.id,
 		neighbours: engineBridges{kv: p.kv, isolator: p.bridges},
 		cluster:    p.membership, tunnels: p.overlays, propagator: p.propagator,
+		causes: make(chan string, 1),
 	}
+	p.moved = k.tell
 	if err := k.start(ctx); err != nil {
 		// Serving a host that is not quite right beats not serving it: the
 		// keeper goes on trying.

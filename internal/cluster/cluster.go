@@ -145,9 +145,6 @@ func Open(ctx context.Context, log logrus.FieldLogger, local store.KV, shared St
 	return c, nil
 }
 
-// Self returns this host.
-func (c *Cluster) Self() Host { return c.opts.Host }
-
 // View returns what is known now. It does not change, and costs nothing.
 func (c *Cluster) View() *View { return c.view.Load() }
 

@@ -175,6 +175,38 @@ func TestCluster_hostsSeeEachOthersNetworksAndEndpoints(t *testing.T) {
 	})
 }
 
+// A host's address changes while it runs: the others hear of it, and it stays so.
+func TestMove_othersSendToTheNewAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared := memstore.New()
+		a, b := newHost(t, 1, shared).start(), newHost(t, 2, shared).start()
+		defer a.stop()
+		defer b.stop()
+		synctest.Wait()
+		changes := b.Changes()
+		defer changes.Close()
+		moved := netip.MustParseAddr("192.0.2.99")
+		if err := a.Move(t.Context(), []netip.Addr{moved}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		change, err := changes.Wait(t.Context())
+		if err != nil || !slices.Contains(change.Hosts, a.Self().ID) {
+			t.Errorf("host 2 hears of %+v, %v, want of host 1", change, err)
+		}
+		for _, h := range []*host{a, b} {
+			if got, _ := h.View().Host(a.Self().ID); !slices.Equal(got.VTEPs, []netip.Addr{moved}) {
+				t.Errorf("host %d sends to %v, want %s", h.n, got.VTEPs, moved)
+			}
+		}
+		quiet(5 * time.Minute) // in which each host compares what it said with what the store has
+		if got, _ := b.View().Host(a.Self().ID); !slices.Equal(got.VTEPs, []netip.Addr{moved}) {
+			t.Errorf("host 2 sends to %v after a while, want %s", got.VTEPs, moved)
+		}
+	})
+}
+
 func TestLeaveNetwork_removedByOneIsGoneWhenAllHaveLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -78,7 +78,7 @@ func (c *Cluster) sayHost(ctx context.Context) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("what this host said: %w", err)
 	}
-	value, err := encode(c.opts.Host)
+	value, err := encode(c.Self())
 	if err != nil || string(value) == string(pair.Value) {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c *Cluster) restate(ctx context.Context) error {
 			return err
 		}
 	}
-	host, err := encode(c.opts.Host)
+	host, err := encode(c.Self())
 	if err != nil {
 		return err
 	}

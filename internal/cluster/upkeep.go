@@ -107,7 +107,7 @@ func (f *feed) kept(ctx context.Context, want ring) (bool, error) {
 		return false, err
 	}
 	have, derr := decode[Host](pair.Value)
-	return derr == nil && have.equal(f.c.opts.Host), nil
+	return derr == nil && have.equal(f.c.Self()), nil
 }
 
 // heal makes the records of networks again that this host takes part in and the store

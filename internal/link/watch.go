@@ -22,6 +22,9 @@ type Event struct {
 	// Unaddressed says that a device lost an address, other than a link-local one;
 	// the other fields are empty.
 	Unaddressed bool
+	// Addressed says that a device got an address, other than a link-local one, or has
+	// it for longer; the other fields are empty.
+	Addressed bool
 	// Resync says that events were lost: anything may have changed, and the other
 	// fields are empty.
 	Resync bool
@@ -80,6 +83,9 @@ func receive(s *nl.NetlinkSocket, out *outbox) {
 func parseEvent(header *unix.NlMsghdr, data []byte) (Event, bool) {
 	if header.Type == unix.RTM_DELADDR && len(data) >= unix.SizeofIfAddrmsg {
 		return Event{Unaddressed: true}, data[3] != unix.RT_SCOPE_LINK // ifa_scope
+	}
+	if header.Type == unix.RTM_NEWADDR && len(data) >= unix.SizeofIfAddrmsg {
+		return Event{Addressed: true}, data[3] != unix.RT_SCOPE_LINK // ifa_scope
 	}
 	if header.Type != unix.RTM_NEWLINK && header.Type != unix.RTM_DELLINK || len(data) < unix.SizeofIfInfomsg {
 		return Event{}, false

@@ -74,7 +74,7 @@ func TestWatch_portThatLeavesItsBridgeIsNotDeleted(t *testing.T) {
 	}
 }
 
-func TestWatch_tellsOfAnAddressThatIsTakenAway(t *testing.T) {
+func TestWatch_tellsOfAnAddressThatComesAndGoes(t *testing.T) {
 	t.Parallel()
 	ns, h := bridged(t)
 	events, err := h.Watch(t.Context())
@@ -82,6 +82,7 @@ func TestWatch_tellsOfAnAddressThatIsTakenAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns.Exec(t, "ip", "address", "add", "10.9.0.1/24", "dev", "on-1")
+	next(t, events, func(e link.Event) bool { return e == link.Event{Addressed: true} })
 	ns.Exec(t, "ip", "address", "delete", "10.9.0.1/24", "dev", "on-1")
 	next(t, events, func(e link.Event) bool { return e == link.Event{Unaddressed: true} })
 }

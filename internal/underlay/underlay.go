@@ -46,6 +46,20 @@ func Find(ctx context.Context, advertise string, stores []string) ([]netip.Addr,
 	return pick(advertise, own)
 }
 
+// Has reports whether this host has all of the addresses.
+func Has(all []netip.Addr) (bool, error) {
+	own, err := addresses()
+	if err != nil {
+		return false, err
+	}
+	for _, want := range all {
+		if !slices.ContainsFunc(own, func(a address) bool { return a.prefix.Addr().Unmap() == want.Unmap() }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // address is one address of a device.
 type address struct {
 	device string

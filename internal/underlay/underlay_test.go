@@ -101,3 +101,32 @@ func TestPick_eachFamilyOnce(t *testing.T) {
 		t.Errorf("pick = %v, %v, want the first address of the device", got, err)
 	}
 }
+
+func TestHas(t *testing.T) {
+	t.Parallel()
+	h := host(t)
+	for _, tc := range []struct {
+		addrs string
+		want  bool
+	}{
+		{"10.1.0.1", true},
+		{"10.2.0.77 fd02::1", true},
+		{"10.2.0.1 fd02::2", false},
+		{"10.2.0.9", false},
+	} {
+		var all []netip.Addr
+		for word := range strings.FieldsSeq(tc.addrs) {
+			all = append(all, netip.MustParseAddr(word))
+		}
+		err := h.Do(func() error {
+			got, err := Has(all)
+			if got != tc.want {
+				t.Errorf("Has(%s) = %t, want %t", tc.addrs, got, tc.want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -41,6 +41,9 @@ func (c *cluster) host(i int) *host { return c.hosts[i-1] }
 
 // vtep returns the address that other hosts send a host's frames to.
 func (c *cluster) vtep(h *host) string {
+	if moved := c.vteps[h.Name]; moved != "" {
+		return moved
+	}
 	if c.opts.six {
 		return h.Address6().String()
 	}

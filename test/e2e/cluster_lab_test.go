@@ -23,6 +23,9 @@ type clusterLab struct {
 	lab    *lab.Lab
 	consul *consultest.Cluster
 	opts   clusterOptions
+	// vteps are the addresses that hosts send to, by the hosts' names, where they are
+	// not those by which the lab knows them.
+	vteps map[string]string
 }
 
 // clusterOptions say what a cluster is to be like.
@@ -46,7 +49,7 @@ func newClusterLab(ctx context.Context, opts clusterOptions) (*clusterLab, error
 	if err != nil {
 		return nil, err
 	}
-	c := &clusterLab{lab: l, opts: opts}
+	c := &clusterLab{lab: l, opts: opts, vteps: map[string]string{}}
 	if err := c.furnish(ctx, opts); err != nil {
 		return nil, errors.Join(err, c.down(context.WithoutCancel(ctx)))
 	}
