@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -76,33 +75,6 @@ func TestCluster_fullSubnetSpillsOver(t *testing.T) {
 			}
 			break
 		}
-	})
-}
-
-// Tutorial, step 13, second half: an alias that containers on different hosts share.
-func TestCluster_tutorialSharedAlias(t *testing.T) {
-	inClusters(t, everyComposition(), func(c *cluster) {
-		h1, h2, h3 := c.host(1), c.host(2), c.host(3)
-		c.overlay("isolated_nw", "--subnet 172.25.0.0/16 --gateway 172.25.0.1")
-		h1.run("docker run -d --name container2 --network isolated_nw --network-alias app1 busybox sleep 1d")
-		h2.run("docker run -d --name container4 --network isolated_nw --network-alias app1 busybox sleep 1d")
-		h3.run("docker run -d --name asker --network isolated_nw busybox sleep 1d")
-		both := []string{h1.address("container2", "isolated_nw"), h2.address("container4", "isolated_nw")}
-		firsts := map[string]bool{}
-		h3.resolves("asker", "app1", both...)
-		for range 20 {
-			firsts[strings.Fields(h3.docker("exec", "asker", "probe", "lookup", "app1"))[0]] = true
-		}
-		if len(firsts) != 2 {
-			h3.Errorf("20 lookups all began with %v, want either address first", firsts)
-		}
-		h1.resolves("container2", "container4", both[1])
-		h2.resolves("container4", "container2", both[0])
-		h3.connected("asker", "container2")
-		h3.connected("asker", "container4.isolated_nw")
-		h2.run("docker stop container4")
-		h3.resolves("asker", "app1", both[0])
-		h1.resolves("container2", "app1", both[0])
 	})
 }
 

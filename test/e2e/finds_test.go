@@ -35,6 +35,14 @@ func (h *host) finds(container, name string, want ...string) {
 	}
 }
 
+// findsNow is finds for what must not take a moment.
+func (h *host) findsNow(container, name string, want ...string) {
+	h.Helper()
+	if err := h.lookup(h.container(container).State.Pid, name, want); err != nil {
+		h.Errorf("in %s of %s: %v", container, h.Name, err)
+	}
+}
+
 // lookup looks a name up with each kind of resolver, as the container of that process.
 func (h *host) lookup(pid int, name string, want []string) error {
 	probe, err := h.lab.Probe(h.ctx)

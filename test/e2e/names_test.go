@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"flag"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -15,93 +14,6 @@ import (
 // firstLookups is how many containers begin with a lookup: enough for every change;
 // more by `go test ./test/e2e -v -run ForTheFirstInstruction -args -starts 200` after `make setup plugin`.
 var firstLookups = flag.Int("starts", 40, "how many containers begin with a lookup")
-
-// Tutorial, steps 11, 12 and 14, on the containers of steps 7 to 9.
-func TestNames_linksAndAliasesAsInTheTutorial(t *testing.T) {
-	each(t, func(h *host) {
-		h.all(`
-docker network create -d ournet --subnet 172.25.0.0/16 isolated_nw
-docker run -itd --name=container1 busybox
-docker run -itd --name=container2 --network isolated_nw --network-alias app1 busybox
-docker network create -d ournet --subnet 172.26.0.0/24 local_alias
-docker network connect --link container1:foo local_alias container2
-docker network connect --link container2:bar local_alias container1
-`)
-		one, two := h.address("container1", "local_alias"), h.address("container2", "local_alias")
-
-		// Step 11.
-		h.resolves("container2", "foo", one)
-		h.resolves("container1", "bar", two)
-		h.badAddress("container1", "foo")
-		h.badAddress("container2", "bar")
-		h.run("docker network disconnect local_alias container1")
-		h.badAddress("container2", "foo")
-		h.resolvesNow("container2", "app1", h.address("container2", "isolated_nw"))
-
-		// Step 12.
-		h.run("docker run -itd --name=container3 --network local_alias --network-alias app2 busybox")
-		h.run("docker network disconnect local_alias container2")
-		h.run("docker network connect --alias app3 local_alias container2")
-		two, three := h.address("container2", "local_alias"), h.address("container3", "local_alias")
-		h.resolves("container2", "app1", h.address("container2", "isolated_nw"))
-		h.resolves("container2", "app2", three)
-		h.resolves("container2", "app3", two)
-		h.resolves("container3", "app2", three)
-		h.resolves("container3", "app3", two)
-		h.badAddress("container3", "app1")
-
-		// Step 14.
-		h.run("docker network disconnect local_alias container2")
-		h.badAddress("container3", "container2")
-		h.badAddress("container2", "app2")
-		h.resolvesNow("container2", "container2", h.address("container2", "isolated_nw"))
-		if rules := h.run(h.inside("container2", "nft list tables")); !strings.Contains(rules, "table ip ournet") {
-			h.Errorf("container2 is still on a network of ours, and has the tables %s", rules)
-		}
-		h.run("docker network disconnect isolated_nw container2")
-		err := lab.Poll(h.ctx, "our table to go", func() error {
-			if rules := h.run(h.inside("container2", "nft list tables")); strings.Contains(rules, "table ip ournet") {
-				return fmt.Errorf("container2 is on no network of ours any more, and has the tables %s", rules)
-			}
-			return nil
-		})
-		if err != nil {
-			h.Error(err)
-		}
-	})
-}
-
-// Tutorial, step 13: who takes the first address takes each in turn, and none that is
-// known to be gone.
-func TestNames_aSharedAliasHasTheAddressesOfAllWhoRun(t *testing.T) {
-	each(t, func(h *host) {
-		h.all(`
-docker network create -d ournet -o ournet.dns_ttl=1s --subnet 10.31.0.0/24 lab
-docker run -d --name asker --network lab busybox sleep 1d
-docker run -d --name container2 --network lab --ip 10.31.0.32 --network-alias app1 busybox sleep 1d
-docker run -d --name container4 --network lab --ip 10.31.0.34 --network-alias app1 busybox sleep 1d
-`)
-		h.resolves("asker", "app1", "10.31.0.32", "10.31.0.34")
-		first := make(map[string]int)
-		for range 8 {
-			words := strings.Fields(h.run("docker exec asker probe query app1"))
-			if len(words) != 5 || words[2] != "1" {
-				h.Fatalf("the answer is %q, want two addresses to be kept for 1 s", words)
-			}
-			first[words[3]]++
-		}
-		if first["10.31.0.32"] != 4 || first["10.31.0.34"] != 4 {
-			h.Errorf("of 8 answers these came first: %v, want each in turn", first)
-		}
-		h.run("docker stop -t 0 container4")
-		h.resolvesNow("asker", "app1", "10.31.0.32")
-		h.badAddress("asker", "container4")
-		h.run("docker start container4")
-		h.resolves("asker", "app1", "10.31.0.32", "10.31.0.34")
-		h.run("docker kill container2")
-		h.resolvesNow("asker", "app1", "10.31.0.34")
-	})
-}
 
 // A container's first instruction is a lookup. Who answers is told by the TTL: on
 // engines from 28 on it must be us; on older ones the engine may be first, which is
