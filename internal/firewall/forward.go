@@ -126,36 +126,40 @@ func (f *forward) ensureIn(w world) ([]string, error) {
 		if err := ipt.ClearChain(filterTable, f.chain); err != nil {
 			return nil, err
 		}
-		if err := ipt.Append(filterTable, f.chain, f.rule()...); err != nil {
+		if err := ipt.Append(filterTable, f.chain, acceptRule()...); err != nil {
 			return nil, err
 		}
 		changed = append(changed, fmt.Sprintf("%s chain %s was missing or changed", w.program, f.chain))
 	}
-	rules, err := ipt.List(filterTable, forwardChain)
-	if err != nil {
-		return changed, err
-	}
-	did, err := f.placeJump(ipt, rules)
-	if did != "" {
-		changed = append(changed, w.program+" "+did)
+	moved, err := f.placeJump(ipt)
+	if moved {
+		changed = append(changed, fmt.Sprintf("%s jump to %s was missing or in the wrong place", w.program, f.chain))
 	}
 	return changed, err
 }
 
-func (f *forward) rule() []string {
-	mark := fmt.Sprintf("0x%x/0x%x", markAccept, markAccept)
-	return []string{"-m", "mark", "--mark", mark, "-j", "ACCEPT"}
+// acceptRule is the one rule of our chain.
+func acceptRule() []string { return append(acceptMark(), "-j", "ACCEPT") }
+
+// acceptMark matches packets that our nft chains let pass.
+func acceptMark() []string {
+	return []string{"-m", "mark", "--mark", fmt.Sprintf("0x%x/0x%x", markAccept, markAccept)}
 }
 
 func (f *forward) chainIsRight(ipt *iptables.IPTables) (bool, error) {
 	if ok, err := f.chainExists(ipt); !ok || err != nil {
 		return false, err
 	}
-	rules, err := ipt.List(filterTable, f.chain)
+	return isOurs(ipt, f.chain)
+}
+
+// isOurs reports whether a chain, which is there, has our one rule and no other.
+func isOurs(ipt *iptables.IPTables, chain string) (bool, error) {
+	rules, err := ipt.List(filterTable, chain)
 	if err != nil {
 		return false, err
 	}
-	want := []string{"-N " + f.chain, "-A " + f.chain + " " + strings.Join(f.rule(), " ")}
+	want := []string{"-N " + chain, "-A " + chain + " " + strings.Join(acceptRule(), " ")}
 	return slices.Equal(rules, want), nil
 }
 
@@ -164,67 +168,6 @@ func (f *forward) chainIsRight(ipt *iptables.IPTables) (bool, error) {
 func (f *forward) chainExists(ipt *iptables.IPTables) (bool, error) {
 	chains, err := ipt.ListChains(filterTable)
 	return slices.Contains(chains, f.chain), err
-}
-
-// placeJump puts the jump to our chain where it belongs. rules are those of
-// FORWARD as iptables lists them: the policy, then one line per rule.
-func (f *forward) placeJump(ipt *iptables.IPTables, rules []string) (did string, err error) {
-	at, old := jumpPlan(onlyRules(rules), f.chain)
-	if at > 0 {
-		// The new one first, so that there is always one.
-		if err := ipt.Insert(filterTable, forwardChain, at, "-j", f.chain); err != nil {
-			return "", err
-		}
-		did = "jump to " + f.chain + " was missing or in the wrong place"
-	}
-	for _, number := range slices.Backward(old) {
-		if at > 0 && number >= at {
-			number++
-		}
-		if err := ipt.DeleteById(filterTable, forwardChain, number); err != nil {
-			return did, err
-		}
-		did = "jump to " + f.chain + " was missing or in the wrong place"
-	}
-	return did, nil
-}
-
-// jumpPlan says where to insert the jump (0: it stands well), counting from 1, and
-// the numbers of the rules to delete.
-//
-// It stands well behind DOCKER-USER's jump, if there is one, and behind nothing but
-// jumps to the engine's chains, which leave our packets alone. The engine puts its
-// chains first again whenever it starts; to be content there keeps the two from
-// moving each other about.
-func jumpPlan(rules []string, chain string) (at int, remove []int) {
-	jump, engine := jumpTo(chain), jumpTo(engineChains)
-	first := slices.Index(rules, jumpTo(userChain)) + 1 // behind it, or at the start
-	good := -1
-	for i := first; i < len(rules) && good < 0; i++ {
-		if rules[i] == jump {
-			good = i
-		}
-		if !strings.HasPrefix(rules[i], engine) {
-			break
-		}
-	}
-	for i, r := range rules {
-		if r == jump && i != good {
-			remove = append(remove, i+1)
-		}
-	}
-	if good < 0 {
-		at = first + 1
-	}
-	return at, remove
-}
-
-// jumpTo returns the jump from FORWARD to a chain as iptables lists it.
-func jumpTo(chain string) string { return "-A " + forwardChain + " -j " + chain }
-
-// onlyRules leaves the policy out of a listing.
-func onlyRules(listing []string) []string {
-	return slices.DeleteFunc(slices.Clone(listing), func(r string) bool { return !strings.HasPrefix(r, "-A ") })
 }
 
 // remove takes the jump and the chain out of every world that has a FORWARD chain.
@@ -250,17 +193,8 @@ func (f *forward) removeFrom(w world) error {
 	if ok, err := f.chainExists(ipt); !ok || err != nil {
 		return err // without the chain there cannot be a jump to it
 	}
-	rules, err := ipt.List(filterTable, forwardChain)
-	if err != nil {
+	if err := f.removeJumps(ipt); err != nil {
 		return err
-	}
-	for number, r := range slices.Backward(onlyRules(rules)) {
-		if r != jumpTo(f.chain) {
-			continue
-		}
-		if err := ipt.DeleteById(filterTable, forwardChain, number+1); err != nil {
-			return err
-		}
 	}
 	return ipt.ClearAndDeleteChain(filterTable, f.chain)
 }

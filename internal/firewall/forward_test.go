@@ -10,45 +10,6 @@ import (
 	"github.com/ournet/ournet/internal/netnstest"
 )
 
-func TestJumpPlan_standsBehindTheAdministratorsRules(t *testing.T) {
-	t.Parallel()
-	const ours, user, other = "-j OURNET-FORWARD", "-j DOCKER-USER", "-i eth0 -j DROP"
-	for _, tc := range []struct {
-		name   string
-		rules  []string
-		at     int
-		remove []int
-	}{
-		{"empty", nil, 1, nil},
-		{"alone", []string{ours}, 0, nil},
-		{"before others", []string{ours, other}, 0, nil},
-		{"missing", []string{other}, 1, nil},
-		{"missing behind DOCKER-USER", []string{user, other}, 2, nil},
-		{"behind DOCKER-USER", []string{user, ours, other}, 0, nil},
-		{"before DOCKER-USER", []string{ours, user, other}, 3, []int{1}},
-		{"behind another's drop", []string{other, ours}, 1, []int{2}},
-		{"behind another's drop and DOCKER-USER", []string{user, other, ours}, 2, []int{3}},
-		{"behind the engine's jumps", []string{user, "-j DOCKER-ISOLATION-STAGE-1", ours}, 0, nil},
-		{"behind the engine's jumps without DOCKER-USER", []string{"-j DOCKER-FORWARD", ours}, 0, nil},
-		{"behind the engine's accept", []string{user, "-o docker0 -j DOCKER", ours}, 2, []int{3}},
-		{"DOCKER-USER not first", []string{other, user, ours}, 0, nil},
-		{"twice", []string{user, ours, ours, other, ours}, 0, []int{3, 5}},
-		{"twice, none well", []string{ours, user, other, ours}, 3, []int{1, 4}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			var rules []string
-			for _, r := range tc.rules {
-				rules = append(rules, "-A FORWARD "+r)
-			}
-			at, remove := jumpPlan(rules, "OURNET-FORWARD")
-			if at != tc.at || !slices.Equal(remove, tc.remove) {
-				t.Errorf("jumpPlan = %d, %v; want %d, %v", at, remove, tc.at, tc.remove)
-			}
-		})
-	}
-}
-
 // Whatever was done to iptables, one Set brings our rule back and leaves the rest.
 func TestForward_isRepairedAndOthersRulesAreKept(t *testing.T) {
 	t.Parallel()
@@ -92,8 +53,7 @@ func TestForward_isRepairedAndOthersRulesAreKept(t *testing.T) {
 				if diff := cmp.Diff(others, notOurs(after)); diff != "" {
 					t.Errorf("rules of others: %s", diff)
 				}
-				rules := slices.DeleteFunc(strings.Split(after, "\n"), func(r string) bool { return !strings.HasPrefix(r, "-A FORWARD") })
-				if at, remove := jumpPlan(rules, "OURNET-FORWARD"); at != 0 || len(remove) > 0 {
+				if !standsWell(after) {
 					t.Errorf("the jump is not in its place:\n%s", after)
 				}
 				const rule = "-A OURNET-FORWARD -m mark --mark 0x8000000/0x8000000 -j ACCEPT\n"
