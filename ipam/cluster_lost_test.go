@@ -34,16 +34,11 @@ func TestCluster_storeThatLostItsPast(t *testing.T) {
 			l.populate(id, 4)
 			tc.lose(l, saved)
 			stop := l.run("a")
-			want := func(host string, n int) {
-				t.Helper()
-				for range n {
-					a := l.worlds[host].lease(any4(id))
-					if other, twice := l.seen[a]; twice {
-						t.Errorf("%s has %s, which %s has", host, a, other)
-					}
-				}
+			// It may take another in reserve, which leaves one for b.
+			got := l.worlds["a"].lease(any4(id))
+			if other, twice := l.seen[got]; twice {
+				t.Errorf("a has %s, which %s has", got, other)
 			}
-			want("a", 2)
 			stop()
 			l.run("b")
 			l.worlds["b"].lease(any4(id))
