@@ -27,6 +27,7 @@ func listed(spec []string) string { return "-A " + forwardChain + " " + strings.
 // placeJump puts the jump to our chain where it belongs, and reports whether it was not
 // there.
 func (f *forward) placeJump(ipt *iptables.IPTables) (moved bool, err error) {
+	placed := noForm
 	for range jumpSteps {
 		rules, err := f.forwardRules(ipt)
 		if err != nil {
@@ -36,7 +37,7 @@ func (f *forward) placeJump(ipt *iptables.IPTables) (moved bool, err error) {
 		if err != nil {
 			return moved, err
 		}
-		step := nextStep(rules, f.chain, pass)
+		step := nextStep(rules, f.chain, pass, placed)
 		if step == (jumpStep{}) {
 			return moved, nil
 		}
@@ -44,9 +45,11 @@ func (f *forward) placeJump(ipt *iptables.IPTables) (moved bool, err error) {
 		if err := f.do(ipt, step); err != nil {
 			return moved, err
 		}
+		if step.insertAt > 0 {
+			placed = step.form
+		}
 	}
-	return moved, fmt.Errorf("the rules of %s change all the time: somebody else moves the jump to %s, which belongs behind that to %s",
-		forwardChain, f.chain, userChain)
+	return moved, fmt.Errorf("somebody else deletes or adds jumps from %s to %s all the time", forwardChain, f.chain)
 }
 
 func (f *forward) do(ipt *iptables.IPTables, step jumpStep) error {
@@ -99,6 +102,9 @@ func isGone(err error) bool {
 	return errors.As(err, &failed) && failed.IsNotExist()
 }
 
+// noForm is the index of no jump.
+const noForm = -1
+
 // jumpStep is one change to FORWARD; the zero value is none.
 type jumpStep struct {
 	// form is which of [jumpForms] is inserted or deleted.
@@ -113,7 +119,10 @@ type jumpStep struct {
 // DOCKER-USER's jump, if there is one, and behind nothing but what our packets pass by.
 // The engine puts its chains first again whenever it starts; to be content there keeps
 // the two from moving each other about. There is always a jump in between.
-func nextStep(rules []string, chain string, pass map[string]bool) jumpStep {
+//
+// placed is the form that was inserted by a step before, or noForm: it stands well, as
+// others may put theirs before it faster than it can be moved. The next look sees to that.
+func nextStep(rules []string, chain string, pass map[string]bool, placed int) jumpStep {
 	forms := jumpForms(chain)
 	form := func(r string) int { return slices.IndexFunc(forms[:], func(f []string) bool { return r == listed(f) }) }
 	var count [len(forms)]int
@@ -123,11 +132,14 @@ func nextStep(rules []string, chain string, pass map[string]bool) jumpStep {
 		}
 	}
 	first := slices.Index(rules, listed(jumpForms(userChain)[0])) + 1 // behind it, or at the start
-	good := -1                                                        // its form
+	good := noForm
 	for _, r := range rules[first:] {
 		if good = form(r); good >= 0 || !pass[r] {
 			break
 		}
+	}
+	if placed >= 0 && count[placed] > 0 {
+		good = placed
 	}
 	other := 1 - good
 	switch {

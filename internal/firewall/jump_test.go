@@ -17,7 +17,7 @@ const (
 // standsWell reports whether iptables' listing has one jump, where it belongs.
 func standsWell(listing string) bool {
 	rules := slices.DeleteFunc(strings.Split(listing, "\n"), func(r string) bool { return !strings.HasPrefix(r, "-A FORWARD") })
-	return nextStep(rules, "OURNET-FORWARD", map[string]bool{toStage: true}) == jumpStep{}
+	return nextStep(rules, "OURNET-FORWARD", map[string]bool{toStage: true}, noForm) == jumpStep{}
 }
 
 func TestNextStep_comesToOneJumpBehindTheAdministratorsRules(t *testing.T) {
@@ -51,12 +51,13 @@ func TestNextStep_comesToOneJumpBehindTheAdministratorsRules(t *testing.T) {
 			t.Parallel()
 			rules := slices.Clone(tc.rules)
 			had := slices.ContainsFunc(rules, isJump)
+			placed := noForm
 			for range jumpSteps {
-				step := nextStep(rules, "OURNET-FORWARD", map[string]bool{toStage: true})
+				step := nextStep(rules, "OURNET-FORWARD", map[string]bool{toStage: true}, placed)
 				spec := listed(jumpForms("OURNET-FORWARD")[step.form])
 				switch {
 				case step.insertAt > 0:
-					rules = slices.Insert(rules, step.insertAt-1, spec)
+					rules, placed = slices.Insert(rules, step.insertAt-1, spec), step.form
 				case step.remove:
 					rules = slices.Delete(rules, slices.Index(rules, spec), slices.Index(rules, spec)+1)
 				}
@@ -68,6 +69,18 @@ func TestNextStep_comesToOneJumpBehindTheAdministratorsRules(t *testing.T) {
 				t.Errorf("the rules are %q, want %q", rules, tc.want)
 			}
 		})
+	}
+}
+
+// Who puts rules first again and again has ours moved once, not for ever.
+func TestNextStep_movesOnce(t *testing.T) {
+	t.Parallel()
+	step := nextStep([]string{dropped, another, jump}, "OURNET-FORWARD", nil, 1)
+	if want := (jumpStep{form: 0, remove: true}); step != want {
+		t.Errorf("the next step is %+v, want %+v", step, want)
+	}
+	if step := nextStep([]string{dropped, another}, "OURNET-FORWARD", nil, 1); step != (jumpStep{}) {
+		t.Errorf("the next step is %+v, want none", step)
 	}
 }
 
