@@ -16,7 +16,7 @@ func TestAway_damageIsRepaired(t *testing.T) {
 		for _, line := range []string{
 			"ip link delete " + bridge,
 			"nft delete table inet ournet",
-			"iptables -D FORWARD -j OURNET-FORWARD",
+			"iptables -D FORWARD " + h.jump(),
 			// What a network leaves that was removed at the wrong moment.
 			"ip link add on-" + extra[:12] + " type bridge",
 			"ip link set on-" + extra[:12] + " up alias ournet:ournet:" + extra,
@@ -29,6 +29,19 @@ func TestAway_damageIsRepaired(t *testing.T) {
 		h.run("docker plugin enable " + pluginName)
 		e.isWhole()
 	})
+}
+
+// jump is the rule by which FORWARD comes to the plugin's chain.
+func (h *host) jump() string {
+	h.Helper()
+	const target = "-j OURNET-FORWARD"
+	for line := range strings.Lines(h.run("iptables -S FORWARD")) {
+		if rule, ok := strings.CutPrefix(strings.TrimSpace(line), "-A FORWARD "); ok && strings.HasSuffix(rule, target) {
+			return rule
+		}
+	}
+	h.Fatal("nothing in FORWARD jumps to the plugin's chain")
+	return ""
 }
 
 // Where all networks have the engine's own address manager, an engine that crashed

@@ -12,6 +12,10 @@ import (
 // engineBridge matches a bridge of the engine's own driver.
 var engineBridge = regexp.MustCompile(`\b(docker0|docker_gwbridge|br-[0-9a-f]{12})\b`)
 
+// jumpMark is what one of the two forms of the jump from FORWARD has and the other has
+// not, in nft's words and in iptables'. Each time the jump is moved it has the other.
+var jumpMark = regexp.MustCompile(`(?:meta mark & 0x08000000 == 0x08000000 |-m mark --mark 0x8000000/0x8000000 )((?:counter jump|-j) [A-Z0-9-]+-FORWARD)$`)
+
 // state is what a network leaves on a host when it is not removed properly:
 // lines by what they are about.
 type state map[string][]string
@@ -48,7 +52,7 @@ func (h *host) state() state {
 			part = name
 			continue
 		}
-		s[part] = append(s[part], line)
+		s[part] = append(s[part], jumpMark.ReplaceAllString(line, "$1"))
 	}
 	s["nft"] = nftRules(s["nft"])
 	return s
