@@ -125,7 +125,7 @@ func TestCluster_composeOfTheSameFileOnAllHosts(t *testing.T) {
 func TestCluster_composeOnAllHostsAtTheSameInstant(t *testing.T) {
 	inClusters(t, everyComposition(), func(c *cluster) {
 		file := c.composeFile(composeSame)
-		for range 3 {
+		for range 2 {
 			c.on(func(h *host) error {
 				_, err := h.Docker(h.ctx, "compose", "--project-name", "shop", "--file", file, "up", "--detach")
 				return err
@@ -147,7 +147,7 @@ func TestCluster_composeOnAllHostsAtTheSameInstant(t *testing.T) {
 // or is there already, and it is one.
 func TestCluster_networkCreateOnAllHostsAtTheSameInstant(t *testing.T) {
 	inClusters(t, everyComposition(), func(c *cluster) {
-		for round := range 6 {
+		for round := range 3 {
 			c.on(func(h *host) error {
 				_, err := h.Docker(h.ctx, strings.Fields("network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.86.0.0/24 --label who=us lab")...)
 				if err != nil && strings.Contains(err.Error(), "already exists") {
