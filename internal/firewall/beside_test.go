@@ -8,9 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sirupsen/logrus"
-
-	"github.com/ournet/ournet/internal/hostfs"
 	"github.com/ournet/ournet/internal/netnstest"
 )
 
@@ -124,15 +121,4 @@ true
 	})
 	t.Cleanup(func() { stop() })
 	return stop
-}
-
-func namedTable(t *testing.T, name string) *Table {
-	t.Helper()
-	log := logrus.New()
-	log.SetOutput(t.Output())
-	table, err := New(log, hostfs.New("/"), Options{Name: name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return table
 }

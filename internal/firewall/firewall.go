@@ -284,12 +284,9 @@ func (t *Table) change(ctx context.Context, what string, f func(*state) (delta, 
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	if err := t.apply(d); err != nil {
-		t.log.WithField("err", err).Debug("firewall change was refused; comparing all of it")
-		changed, serr := t.sync(ctx)
-		if serr != nil {
-			return fmt.Errorf("%s: %w", what, serr)
+		if err := t.mend(ctx, err); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		t.repaired(changed)
 		return nil
 	}
 	if forward {
@@ -297,6 +294,18 @@ func (t *Table) change(ctx context.Context, what string, f func(*state) (delta, 
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
+	return nil
+}
+
+// mend makes all of it right after the kernel has refused a change, for the reason
+// refused.
+func (t *Table) mend(ctx context.Context, refused error) error {
+	t.log.WithField("err", refused).Debug("firewall change was refused; comparing all of it")
+	changed, err := t.sync(ctx)
+	if err != nil {
+		return err
+	}
+	t.repaired(changed)
 	return nil
 }
 

@@ -24,12 +24,17 @@ func jumpForms(chain string) [2][]string {
 // listed returns a rule of FORWARD as iptables lists it.
 func listed(spec []string) string { return "-A " + forwardChain + " " + strings.Join(spec, " ") }
 
+// formOf returns which of the forms of a jump a listed rule has, or noForm.
+func formOf(rule string, forms [2][]string) int {
+	return slices.IndexFunc(forms[:], func(form []string) bool { return rule == listed(form) })
+}
+
 // placeJump puts the jump to our chain where it belongs, and reports whether it was not
 // there.
 func (f *forward) placeJump(ipt *iptables.IPTables) (moved bool, err error) {
 	placed := noForm
 	for range jumpSteps {
-		rules, err := f.forwardRules(ipt)
+		rules, err := listForward(ipt)
 		if err != nil {
 			return moved, err
 		}
@@ -60,8 +65,8 @@ func (f *forward) do(ipt *iptables.IPTables, step jumpStep) error {
 	return ipt.DeleteIfExists(filterTable, forwardChain, spec...)
 }
 
-// forwardRules lists the rules of FORWARD, without the policy.
-func (f *forward) forwardRules(ipt *iptables.IPTables) ([]string, error) {
+// listForward lists the rules of FORWARD, without the policy.
+func listForward(ipt *iptables.IPTables) ([]string, error) {
 	listing, err := ipt.List(filterTable, forwardChain)
 	return slices.DeleteFunc(listing, func(r string) bool { return !strings.HasPrefix(r, "-A ") }), err
 }
@@ -80,8 +85,7 @@ func passedBy(ipt *iptables.IPTables, rules []string, chain string) (map[string]
 			pass[r] = r == listed(jumpForms(target)[0])
 			continue
 		}
-		forms := jumpForms(target)
-		if !strings.HasSuffix(target, chainName("")) || r != listed(forms[0]) && r != listed(forms[1]) {
+		if !strings.HasSuffix(target, chainName("")) || formOf(r, jumpForms(target)) == noForm {
 			continue
 		}
 		ours, err := isOurs(ipt, target)
@@ -124,17 +128,16 @@ type jumpStep struct {
 // others may put theirs before it faster than it can be moved. The next look sees to that.
 func nextStep(rules []string, chain string, pass map[string]bool, placed int) jumpStep {
 	forms := jumpForms(chain)
-	form := func(r string) int { return slices.IndexFunc(forms[:], func(f []string) bool { return r == listed(f) }) }
 	var count [len(forms)]int
 	for _, r := range rules {
-		if i := form(r); i >= 0 {
+		if i := formOf(r, forms); i >= 0 {
 			count[i]++
 		}
 	}
 	first := slices.Index(rules, listed(jumpForms(userChain)[0])) + 1 // behind it, or at the start
 	good := noForm
 	for _, r := range rules[first:] {
-		if good = form(r); good >= 0 || !pass[r] {
+		if good = formOf(r, forms); good >= 0 || !pass[r] {
 			break
 		}
 	}
@@ -160,16 +163,14 @@ func nextStep(rules []string, chain string, pass map[string]bool, placed int) ju
 
 // removeJumps deletes all jumps to our chain.
 func (f *forward) removeJumps(ipt *iptables.IPTables) error {
-	for _, spec := range jumpForms(f.chain) {
-		for {
-			there, err := ipt.Exists(filterTable, forwardChain, spec...)
-			if err != nil {
-				return err
-			}
-			if !there {
-				break
-			}
-			if err := ipt.DeleteIfExists(filterTable, forwardChain, spec...); err != nil {
+	rules, err := listForward(ipt)
+	if err != nil {
+		return err
+	}
+	forms := jumpForms(f.chain)
+	for _, r := range rules {
+		if i := formOf(r, forms); i >= 0 {
+			if err := ipt.DeleteIfExists(filterTable, forwardChain, forms[i]...); err != nil {
 				return err
 			}
 		}

@@ -161,9 +161,14 @@ func TestGolden_isWhatTheKernelHas(t *testing.T) {
 
 func newTable(t testing.TB) *Table {
 	t.Helper()
+	return namedTable(t, "")
+}
+
+func namedTable(t testing.TB, name string) *Table {
+	t.Helper()
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	table, err := New(log, hostfs.New("/"), Options{})
+	table, err := New(log, hostfs.New("/"), Options{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,8 +116,15 @@ func (t *Table) KeepResolvers(ctx context.Context, want []Resolver) error {
 		}
 		elements = append(elements, r.elements()...)
 	}
-	if err := t.take(ctx); err != nil {
+	if err := t.keepResolvers(ctx, elements); err != nil {
 		return fmt.Errorf("keep resolvers: %w", err)
+	}
+	return nil
+}
+
+func (t *Table) keepResolvers(ctx context.Context, elements []element) error {
+	if err := t.take(ctx); err != nil {
+		return err
 	}
 	defer t.leave()
 	t.resolvers = elements
@@ -125,37 +132,17 @@ func (t *Table) KeepResolvers(ctx context.Context, want []Resolver) error {
 	if err == nil {
 		return nil
 	}
-	t.log.WithError(err).Debug("firewall change was refused; comparing all of it")
-	changed, err := t.sync(ctx)
-	if err != nil {
-		return fmt.Errorf("keep resolvers: %w", err)
+	if err := t.mend(ctx, err); err != nil {
+		return err
 	}
-	t.repaired(changed)
-	if err := t.renewResolvers(); err != nil {
-		return fmt.Errorf("keep resolvers: %w", err)
-	}
-	return nil
+	return t.renewResolvers()
 }
 
 func (t *Table) renewResolvers() error {
-	c, err := connect()
-	if err != nil {
-		return err
-	}
-	sets, err := t.nftSets()
-	if err != nil {
-		return err
-	}
-	for _, s := range resolverSets() {
-		c.FlushSet(sets[s.name])
-	}
-	if err := eachChunk(t.resolvers, func(name string, list []nftables.SetElement) error {
-		return c.SetAddElements(sets[name], list)
-	}); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("renew resolvers of nft table %s: %w", t.name, err)
-	}
-	return nil
+	return t.transact(func(c *nftables.Conn, sets map[string]*nftables.Set) error {
+		for _, s := range resolverSets() {
+			c.FlushSet(sets[s.name])
+		}
+		return addElements(c, sets, t.resolvers)
+	})
 }

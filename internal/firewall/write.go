@@ -77,6 +77,19 @@ func (c chain) nft(t *nftables.Table) *nftables.Chain {
 
 // apply changes elements in one transaction.
 func (t *Table) apply(d delta) error {
+	d = t.possible(d)
+	return t.transact(func(c *nftables.Conn, sets map[string]*nftables.Set) error {
+		if err := eachChunk(d.remove, func(name string, list []nftables.SetElement) error {
+			return c.SetDeleteElements(sets[name], list)
+		}); err != nil {
+			return err
+		}
+		return addElements(c, sets, d.add)
+	})
+}
+
+// transact has the kernel take what f says of the elements of our sets, all or nothing.
+func (t *Table) transact(f func(c *nftables.Conn, sets map[string]*nftables.Set) error) error {
 	c, err := connect()
 	if err != nil {
 		return err
@@ -85,21 +98,17 @@ func (t *Table) apply(d delta) error {
 	if err != nil {
 		return err
 	}
-	d = t.possible(d)
-	if err := eachChunk(d.remove, func(name string, list []nftables.SetElement) error {
-		return c.SetDeleteElements(sets[name], list)
-	}); err != nil {
-		return err
-	}
-	if err := eachChunk(d.add, func(name string, list []nftables.SetElement) error {
-		return c.SetAddElements(sets[name], list)
-	}); err != nil {
+	if err := f(c, sets); err != nil {
 		return err
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("change elements of nft table %s: %w", t.name, err)
 	}
 	return nil
+}
+
+func addElements(c *nftables.Conn, sets map[string]*nftables.Set, all []element) error {
+	return eachChunk(all, func(name string, list []nftables.SetElement) error { return c.SetAddElements(sets[name], list) })
 }
 
 // rebuild makes one of our tables anew with all its elements, in one transaction: a
@@ -121,9 +130,7 @@ func (t *Table) rebuild(l layer) error {
 			return fmt.Errorf("add nft set %s: %w", s.name, err)
 		}
 	}
-	if err := eachChunk(l.of(append(t.elements(), t.resolvers...)), func(name string, list []nftables.SetElement) error {
-		return c.SetAddElements(sets[name], list)
-	}); err != nil {
+	if err := addElements(c, sets, l.of(append(t.elements(), t.resolvers...))); err != nil {
 		return err
 	}
 	for _, ch := range l.chains {
