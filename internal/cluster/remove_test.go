@@ -87,6 +87,36 @@ func (s *bereaved) wantRemoved(t *testing.T) {
 	}
 }
 
+// breakOff has a remove the host while the store goes away before its addresses are free.
+func (s *bereaved) breakOff(t *testing.T) {
+	t.Helper()
+	s.free = func() error {
+		s.wire.disconnect()
+		return fmt.Errorf("free the addresses: %w", store.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.a.RemoveHost(ctx, s.gone.Self().ID); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("RemoveHost = %v", err)
+	}
+	s.free = func() error { return nil }
+}
+
+// wantKept wants that the others see the host and its endpoint, and that its addresses
+// are not free.
+func (s *bereaved) wantKept(t *testing.T, suspect bool) {
+	t.Helper()
+	for _, h := range []*host{s.a, s.b} {
+		h.wantEndpoints(s.network, 33)
+		if p, ok := h.View().Host(s.gone.Self().ID); !ok || p.Suspect != suspect {
+			t.Errorf("host %d sees %+v (%t)", h.n, p, ok)
+		}
+	}
+	if n := s.freed.Load(); n > 0 {
+		t.Errorf("its addresses were freed %d times", n)
+	}
+}
+
 // An address that is free may be another container's at once, so by then nobody may
 // see it as that of a container that is gone.
 func TestRemoveHost_addressesAreFreeWhenNobodySeesThemInUse(t *testing.T) {
@@ -186,17 +216,7 @@ func TestRemoveHost_beginsAndIsEndedLater(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := bereave(t)
 				defer s.stop()
-				s.free = func() error {
-					s.wire.disconnect()
-					return fmt.Errorf("free the addresses: %w", store.ErrUnavailable)
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-				defer cancel()
-				err := s.a.RemoveHost(ctx, s.gone.Self().ID)
-				if !errors.Is(err, store.ErrUnavailable) {
-					t.Errorf("RemoveHost = %v", err)
-				}
-				s.free = func() error { return nil }
+				s.breakOff(t)
 				quiet(time.Minute)
 				if restart {
 					s.a.stop()
@@ -233,14 +253,9 @@ func TestRemoveHost_comesBackMeanwhile(t *testing.T) {
 		}
 		defer s.gone.stop()
 		quiet(5 * time.Minute)
-		for _, h := range []*host{s.a, s.b} {
-			h.wantEndpoints(s.network, 33)
-			if p, ok := h.View().Host(s.gone.Self().ID); !ok || p.Suspect {
-				t.Errorf("host %d sees %+v (%t)", h.n, p, ok)
-			}
-		}
-		if s.freed.Load() > 0 || held.Load() != 1 {
-			t.Errorf("its addresses were freed %d times, and it was told %d times to look", s.freed.Load(), held.Load())
+		s.wantKept(t, false)
+		if n := held.Load(); n != 1 {
+			t.Errorf("it was told %d times to look", n)
 		}
 	})
 }
@@ -251,30 +266,14 @@ func TestRemoveHost_brokenOffAndTheHostWasBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := bereave(t)
 		defer s.stop()
-		s.free = func() error {
-			s.wire.disconnect()
-			return fmt.Errorf("free the addresses: %w", store.ErrUnavailable)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		if err := s.a.RemoveHost(ctx, s.gone.Self().ID); !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("RemoveHost = %v", err)
-		}
+		s.breakOff(t)
 		s.gone.start()
 		quiet(time.Minute)
 		s.gone.stop()
 		revoke(t, s.shared, s.gone.Self().ID)
 		s.wire.connect()
 		quiet(5 * time.Minute)
-		for _, h := range []*host{s.a, s.b} {
-			h.wantEndpoints(s.network, 33)
-			if p, ok := h.View().Host(s.gone.Self().ID); !ok || !p.Suspect {
-				t.Errorf("host %d sees %+v (%t)", h.n, p, ok)
-			}
-		}
-		if s.freed.Load() > 0 {
-			t.Error("its addresses are free")
-		}
+		s.wantKept(t, true)
 	})
 }
 
