@@ -29,7 +29,7 @@ docker run -d --name target --network lab --ip 10.32.9.9 busybox sleep 1d
 		if h.Engine == lab.Engine2010 {
 			right = append(right, "Success 600 10.32.9.9")
 		}
-		firstAnswersAre(h.T, right, h)
+		firstAnswersAre(h.reporter, right, h)
 	})
 }
 
@@ -45,13 +45,13 @@ func TestCluster_namesAreThereForTheFirstInstruction(t *testing.T) {
 			h.answers("asker", "target", right)
 			h.run("docker rm -f asker")
 		}
-		firstAnswersAre(c.T, []string{right}, askers...)
+		firstAnswersAre(c.reporter, []string{right}, askers...)
 	})
 }
 
 // firstAnswersAre starts containers on these hosts in turn, several at a time, each of
 // which begins with a query for the name target, and asserts that each is answered so.
-func firstAnswersAre(t *testing.T, right []string, hosts ...*host) {
+func firstAnswersAre(t reporter, right []string, hosts ...*host) {
 	t.Helper()
 	answers := make([]string, *firstLookups)
 	var g errgroup.Group
