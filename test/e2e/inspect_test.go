@@ -1,10 +1,5 @@
 package e2e
 
-import (
-	"encoding/json"
-	"strings"
-)
-
 // network is what the tests read of `docker network inspect`.
 type network struct {
 	ID       string `json:"Id"`
@@ -47,12 +42,12 @@ type container struct {
 
 func (h *host) network(name string) network {
 	h.Helper()
-	return decodeOne[network](h, h.docker("network", "inspect", name))
+	return asked[network](h, "/networks/"+name)
 }
 
 func (h *host) container(name string) container {
 	h.Helper()
-	return decodeOne[container](h, h.docker("container", "inspect", name))
+	return asked[container](h, "/containers/"+name+"/json")
 }
 
 // address returns a container's IPv4 address on a network.
@@ -61,14 +56,12 @@ func (h *host) address(name, network string) string {
 	return h.container(name).NetworkSettings.Networks[network].IPAddress
 }
 
-func decodeOne[T any](h *host, text string) T {
+// asked is [host.ask] for what has to be there.
+func asked[T any](h *host, path string) T {
 	h.Helper()
-	var all []T
-	if err := json.NewDecoder(strings.NewReader(text)).Decode(&all); err != nil {
-		h.Fatalf("decode %s: %v", text, err)
+	var value T
+	if err := h.ask(path, &value); err != nil {
+		h.Fatal(err)
 	}
-	if len(all) != 1 {
-		h.Fatalf("inspect shows %d objects, want 1", len(all))
-	}
-	return all[0]
+	return value
 }

@@ -51,7 +51,7 @@ func TestRepair_whatOthersBreakIsBackAtOnceAndLoggedOnce(t *testing.T) {
 		h.run("docker network create -d ournet --ipam-driver ournet --subnet 10.223.0.0/24 n")
 		h.run("docker run -d --name web --network n -p 8085:80 busybox probe serve -tcp :80")
 		h.run("docker run -d --name client --network n busybox sleep 1d")
-		port := "onv" + decodeOne[inhabitant](h, h.docker("container", "inspect", "web")).NetworkSettings.Networks["n"].EndpointID[:11]
+		port := "onv" + asked[inhabitant](h, "/containers/web/json").NetworkSettings.Networks["n"].EndpointID[:11]
 		all := harms("on-"+h.network("n").ID[:12], port)
 		// Also where the engine has its rules in nftables a host may have some here.
 		for _, program := range []string{"iptables", "iptables-legacy"} {

@@ -7,10 +7,10 @@ import (
 )
 
 // pollTimeout bounds a [Poll] whose ctx has no deadline of its own.
-const pollTimeout = 60 * time.Second
+const pollTimeout = 2 * time.Minute
 
 // Poll calls cond until it returns nil. It gives up with the last error when ctx
-// ends, or after a minute if ctx has no deadline; what names the thing waited for.
+// ends, or after two minutes if ctx has no deadline; what names the thing waited for.
 func Poll(ctx context.Context, what string, cond func() error) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
