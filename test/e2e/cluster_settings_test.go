@@ -30,14 +30,14 @@ func TestCluster_wrongSettings(t *testing.T) {
 			{"a device that is not there", []string{"CLUSTER_ADVERTISE=eth7"}, []string{"CLUSTER_ADVERTISE", "eth7"}},
 			{"no number", []string{"VXLAN_PORT=many"}, []string{"VXLAN_PORT", "many"}},
 		}...)
-		for _, h := range c.hosts {
-			h.installDisabled()
-			for _, wrong := range all {
-				h.part(string(h.Engine)+" "+wrong.name, func(h *host) { h.isTold(c, wrong) })
+		c.Run("told", func(t *testing.T) {
+			for _, h := range clusterOf(t, c.clusterLab).hosts {
+				t.Run(string(h.Engine), func(t *testing.T) {
+					t.Parallel()
+					newHost(t, c.lab, h.Host).areTold(c, all)
+				})
 			}
-			h.set(c.secured()...)
-			h.run("docker plugin enable " + pluginName)
-		}
+		})
 		// What was wrong is mended: they are a cluster now.
 		c.host(1).run("docker network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.60.0.0/24 lab")
 		c.everywhere("lab")
@@ -64,6 +64,7 @@ func (c *cluster) wrongStores() []wrongSetting {
 		c.Fatal(err)
 	}
 	return []wrongSetting{
+		{"no store", []string{"CLUSTER_STORE="}, []string{"CLUSTER_STORE=consul://"}},
 		{"nobody there", []string{"CLUSTER_STORE=consul://10.99.0.249:8500/ournet"}, []string{"10.99.0.249:8500"}},
 		{"nobody listens", []string{"CLUSTER_STORE=consul://10.99.0.254:8500/ournet"}, []string{"10.99.0.254:8500", "refused"}},
 		{"no token", []string{"CONSUL_HTTP_TOKEN="}, []string{"token"}},
@@ -90,6 +91,17 @@ func (h *host) set(settings ...string) {
 	h.docker(append([]string{"plugin", "set", pluginName}, settings...)...)
 }
 
+// areTold makes one thing wrong after the other, and in the end all right.
+func (h *host) areTold(c *cluster, all []wrongSetting) {
+	h.Helper()
+	h.installDisabled()
+	for _, wrong := range all {
+		h.part(wrong.name, func(h *host) { h.isTold(c, wrong) })
+	}
+	h.set(c.secured()...)
+	h.run("docker plugin enable " + pluginName)
+}
+
 // isTold makes one thing wrong and acts.
 func (h *host) isTold(c *cluster, wrong wrongSetting) {
 	h.Helper()
@@ -99,19 +111,16 @@ func (h *host) isTold(c *cluster, wrong wrongSetting) {
 	h.run("docker run --rm --network own busybox true")
 	h.run("docker network rm own")
 	h.refusesInOneLine("docker network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.60.0.0/24 lab", wrong.words...)
+	if out := h.run("docker ournet host ls"); !strings.Contains(out, h.Name) {
+		h.Errorf("host ls shows %q, want this host", out)
+	}
 	h.run("docker plugin disable -f " + pluginName)
 }
 
 // refusesInOneLine is refuses, of one line.
 func (h *host) refusesInOneLine(line string, words ...string) {
 	h.Helper()
-	h.refuses(line, words...)
-	_, err := h.try(line)
-	failed, ok := errors.AsType[*lab.CommandError](err)
-	if !ok {
-		h.Fatalf("%s: %v", line, err)
-	}
-	said := strings.TrimSpace(failed.Output)
+	said := strings.TrimSpace(h.refuses(line, words...))
 	h.Log(said)
 	if strings.Contains(said, "\n") {
 		h.Errorf("it is said in several lines: %q", said)

@@ -119,8 +119,8 @@ func (h *host) try(line string) (string, error) {
 }
 
 // refuses asserts that a command fails and that it says each of the words, in
-// whatever case.
-func (h *host) refuses(line string, words ...string) {
+// whatever case. It returns all that it says.
+func (h *host) refuses(line string, words ...string) string {
 	h.Helper()
 	out, err := h.try(line)
 	var failed *lab.CommandError
@@ -135,6 +135,7 @@ func (h *host) refuses(line string, words ...string) {
 			h.Errorf("%s: it says %q, want %q", line, failed.Output, word)
 		}
 	}
+	return failed.Output
 }
 
 // settle is how long the engine may work on after its answer.

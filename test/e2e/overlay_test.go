@@ -111,38 +111,3 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 		t.Logf("gone from %s after %s", h.Name, took.Round(time.Millisecond))
 	}
 }
-
-// Whatever is wrong with the settings of the cluster, the plugin serves the networks of
-// its host, and who wants one of the cluster is told what to set.
-func TestOverlay_wrongSettingsAreToldToWhoActs(t *testing.T) {
-	t.Parallel()
-	eachFresh(t, func(h *host) {
-		const create = "docker network create -d ournet -o type=overlay --ipam-driver ournet lab"
-		set := func(settings ...string) {
-			h.run("docker plugin disable -f " + pluginName)
-			h.run("docker plugin set " + pluginName + " " + strings.Join(settings, " "))
-			h.run("docker plugin enable " + pluginName)
-		}
-		h.refuses("docker network create -d ournet -o type=overlay lab", "CLUSTER_STORE=consul://")
-		for _, tc := range []struct {
-			name     string
-			settings []string
-			says     string
-		}{
-			{"no Consul there", []string{"CLUSTER_STORE=consul://10.99.0.254:9"}, "check CLUSTER_STORE"},
-			{"another store", []string{"CLUSTER_STORE=etcd://10.99.0.254"}, "want consul://host:8500"},
-			{"no such certificate", []string{"CLUSTER_STORE=consul://10.99.0.254", "CLUSTER_STORE_OPTS=kv.cacertfile=/etc/no.pem"}, "kv.cacertfile=/etc/no.pem"},
-			{"address of another host", []string{"CLUSTER_STORE=consul://10.99.0.254", "CLUSTER_STORE_OPTS=", "CLUSTER_ADVERTISE=10.99.0.77"}, "CLUSTER_ADVERTISE"},
-			{"port that is none", []string{"CLUSTER_ADVERTISE=", "VXLAN_PORT=many"}, "VXLAN_PORT"},
-		} {
-			set(tc.settings...)
-			h.refuses(create, tc.says)
-			h.run("docker network create -d ournet own")
-			h.run("docker run --rm --network own " + lab.BusyboxImage + " true")
-			h.run("docker network rm own")
-			if out := h.run("docker ournet host ls"); !strings.Contains(out, h.Name) {
-				h.Errorf("%s: host ls shows %q, want this host", tc.name, out)
-			}
-		}
-	})
-}
