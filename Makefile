@@ -147,7 +147,7 @@ lab-test: packages engines consul compose plugin ## tests of the lab itself; RUN
 .PHONY: e2e
 e2e: packages engines registry consul compose plugin ## end-to-end tests on both engines; RUN=pattern chooses
 	@echo '==> end-to-end tests'
-	@go test $(AS_ROOT) -count=1 -v -timeout 40m -parallel 8 -run '$(RUN)' ./test/e2e/...
+	@go test $(AS_ROOT) -count=1 -v -timeout 75m -parallel 4 -run '$(RUN)' ./test/e2e/...
 
 .PHONY: chaos
 chaos: packages engines consul compose plugin ## ROUNDS=200 of troubles over CLUSTERS=1, SCALE=1; OURNET_SEED repeats a run

@@ -13,7 +13,7 @@ import (
 
 // firstLookups is how many containers begin with a lookup: enough for every change;
 // more by `go test ./test/e2e -v -run ForTheFirstInstruction -args -starts 200` after `make setup plugin`.
-var firstLookups = flag.Int("starts", 40, "how many containers begin with a lookup")
+var firstLookups = flag.Int("starts", 16, "how many containers begin with a lookup")
 
 // A container's first instruction is a lookup. Who answers is told by the TTL: on
 // engines from 28 on it must be us; on older ones the engine may be first, which is
