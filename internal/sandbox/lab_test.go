@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,6 +65,8 @@ type container struct {
 	ns   *netnstest.Namespace
 	key  string
 	path string
+	// silent waits until nobody answers with "ournet" any more.
+	silent func()
 }
 
 // start makes a container's namespace, at a key of that name.
@@ -112,8 +115,10 @@ func (c *container) engine(rules func(c *container, udp, tcp int)) {
 	rules(c, int(localPort(udp.LocalAddr())), int(localPort(tcp.Addr())))
 }
 
-// speak answers everything with a word until the test ends.
-func speak(t testing.TB, word string, udp *net.UDPConn, tcp net.Listener) {
+// speak answers everything with a word until the sockets are closed, which the end of
+// the test does. The result waits for that: a socket that somebody reads from is there
+// until he has seen that it is closed, and what comes meanwhile is lost without a word.
+func speak(t testing.TB, word string, udp *net.UDPConn, tcp net.Listener) (silent func()) {
 	t.Helper()
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -140,6 +145,7 @@ func speak(t testing.TB, word string, udp *net.UDPConn, tcp net.Listener) {
 		_, _ = udp.Close(), tcp.Close() // the test may have
 		group.Wait()
 	})
+	return group.Wait
 }
 
 // asks sends a query over a new socket and returns what the answer says.
@@ -219,6 +225,16 @@ func (c *container) ensure(s *Sandboxes) *Sandbox {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	speak(c.t, "ournet", b.UDP, b.TCP)
+	c.silent = speak(c.t, "ournet", b.UDP, b.TCP)
 	return b
+}
+
+// killed ends the process that opened the sandbox, as far as the container sees it.
+func (c *container) killed(s *Sandboxes, b *Sandbox) {
+	s.forget(c.key, b)
+	c.silent()
+	// A program that another test is just starting has a copy of each socket until it
+	// runs (fork(2)), and the start of a program has this lock.
+	syscall.ForkLock.RLock()
+	syscall.ForkLock.RUnlock() //nolint:staticcheck // to have waited is all
 }

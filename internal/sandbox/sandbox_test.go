@@ -110,7 +110,7 @@ func TestEnsure_takesOverWhatAnEarlierProcessLeft(t *testing.T) {
 	if got := exchange(t, client); got != "ournet" {
 		t.Fatalf("a client is answered by %s", got)
 	}
-	dead.forget(c.key, b) // as when it is killed
+	c.killed(dead, b)
 
 	again := c.ensure(h.sandboxes(Options{Timeout: longAgo}))
 	if u, p := localPort(again.UDP.LocalAddr()), localPort(again.TCP.Addr()); u != udp || p != tcp {
@@ -131,7 +131,7 @@ func TestEnsure_portThatIsTakenMeanwhileIsAnother(t *testing.T) {
 	dead := h.sandboxes(Options{Timeout: longAgo})
 	b := c.ensure(dead)
 	port := localPort(b.UDP.LocalAddr())
-	dead.forget(c.key, b)
+	c.killed(dead, b)
 	c.ns.Run(t, func() error {
 		udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netAddr(port)))
 		if err == nil {
@@ -182,7 +182,7 @@ func TestRun_queriesGoToTheEngineWhenItStops(t *testing.T) {
 			c.engine(rules)
 			b := c.ensure(s)
 			start := time.Now()
-			s.forget(c.key, b) // as when the process is killed
+			c.killed(s, b)
 			for c.asks("udp") != "engine" {
 				if time.Since(start) > patience {
 					t.Fatal("queries do not go to the engine")
@@ -311,7 +311,7 @@ func TestRemove_leavesNoTrace(t *testing.T) {
 				t.Fatalf("a client is answered by %s", got)
 			}
 			if who == "the next one" {
-				s.forget(c.key, b)
+				c.killed(s, b)
 				s = h.sandboxes(Options{})
 			}
 			for range 2 {
