@@ -13,11 +13,12 @@ import (
 )
 
 // wrongSetting is what a user may get wrong, and the words of the one line that is said
-// when a network is made.
+// when a network is made, and those when one is that asks for no subnet.
 type wrongSetting struct {
 	name     string
 	settings []string
 	words    []string
+	whatever []string
 }
 
 // With whatever is wrong the plugin can be enabled and has networks of its own host;
@@ -26,9 +27,9 @@ func TestCluster_wrongSettings(t *testing.T) {
 	t.Parallel()
 	inFreshCluster(t, clusterOptions{engines: lab.Engines(), secure: true, bare: true}, func(c *cluster) {
 		all := append(c.wrongStores(), []wrongSetting{
-			{"an address that is not ours", []string{"CLUSTER_ADVERTISE=10.99.0.77"}, []string{"CLUSTER_ADVERTISE", "10.99.0.77"}},
-			{"a device that is not there", []string{"CLUSTER_ADVERTISE=eth7"}, []string{"CLUSTER_ADVERTISE", "eth7"}},
-			{"no number", []string{"VXLAN_PORT=many"}, []string{"VXLAN_PORT", "many"}},
+			{"an address that is not ours", []string{"CLUSTER_ADVERTISE=10.99.0.77"}, []string{"CLUSTER_ADVERTISE", "10.99.0.77"}, []string{"CLUSTER_ADVERTISE"}},
+			{"a device that is not there", []string{"CLUSTER_ADVERTISE=eth7"}, []string{"CLUSTER_ADVERTISE", "eth7"}, nil},
+			{"no number", []string{"VXLAN_PORT=many"}, []string{"VXLAN_PORT", "many"}, []string{"VXLAN_PORT"}},
 		}...)
 		c.Run("told", func(t *testing.T) {
 			for _, h := range clusterOf(t, c.clusterLab).hosts {
@@ -64,16 +65,16 @@ func (c *cluster) wrongStores() []wrongSetting {
 		c.Fatal(err)
 	}
 	return []wrongSetting{
-		{"no store", []string{"CLUSTER_STORE="}, []string{"CLUSTER_STORE=consul://"}},
-		{"nobody there", []string{"CLUSTER_STORE=consul://10.99.0.249:8500/ournet"}, []string{"10.99.0.249:8500"}},
-		{"nobody listens", []string{"CLUSTER_STORE=consul://10.99.0.254:8500/ournet"}, []string{"10.99.0.254:8500", "refused"}},
-		{"no token", []string{"CONSUL_HTTP_TOKEN="}, []string{"token"}},
-		{"a wrong token", []string{"CONSUL_HTTP_TOKEN=c0ffee00-0000-4000-8000-00000000dead"}, []string{"token"}},
-		{"another authority", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=" + ca + ",kv.certfile=" + c.consul.CertFile + ",kv.keyfile=" + c.consul.KeyFile}, []string{"certificate"}},
-		{"another's certificate", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=" + c.consul.CAFile + ",kv.certfile=" + cert + ",kv.keyfile=" + key}, []string{"certificate"}},
-		{"no TLS", []string{"CLUSTER_STORE_OPTS="}, []string{"kv.cacertfile"}},
-		{"a file that is not there", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=/no/ca.pem"}, []string{"/no/ca.pem"}},
-		{"another store", []string{"CLUSTER_STORE=etcd://10.99.0.241:2379"}, []string{"consul://"}},
+		{"no store", []string{"CLUSTER_STORE="}, []string{"CLUSTER_STORE=consul://"}, nil},
+		{"nobody there", []string{"CLUSTER_STORE=consul://10.99.0.249:8500/ournet"}, []string{"10.99.0.249:8500"}, nil},
+		{"nobody listens", []string{"CLUSTER_STORE=consul://10.99.0.254:8500/ournet"}, []string{"10.99.0.254:8500", "refused"}, []string{"check CLUSTER_STORE"}},
+		{"no token", []string{"CONSUL_HTTP_TOKEN="}, []string{"token"}, nil},
+		{"a wrong token", []string{"CONSUL_HTTP_TOKEN=c0ffee00-0000-4000-8000-00000000dead"}, []string{"token"}, nil},
+		{"another authority", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=" + ca + ",kv.certfile=" + c.consul.CertFile + ",kv.keyfile=" + c.consul.KeyFile}, []string{"certificate"}, nil},
+		{"another's certificate", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=" + c.consul.CAFile + ",kv.certfile=" + cert + ",kv.keyfile=" + key}, []string{"certificate"}, nil},
+		{"no TLS", []string{"CLUSTER_STORE_OPTS="}, []string{"kv.cacertfile"}, nil},
+		{"a file that is not there", []string{"CLUSTER_STORE_OPTS=kv.cacertfile=/no/ca.pem"}, []string{"/no/ca.pem"}, []string{"kv.cacertfile=/no/ca.pem"}},
+		{"another store", []string{"CLUSTER_STORE=etcd://10.99.0.241:2379"}, []string{"consul://"}, []string{"want consul://host:8500"}},
 	}
 }
 
@@ -95,6 +96,10 @@ func (h *host) set(settings ...string) {
 func (h *host) areTold(c *cluster, all []wrongSetting) {
 	h.Helper()
 	h.installDisabled()
+	h.run("docker plugin enable " + pluginName)
+	// Nor does the engine's address manager help where there is no cluster.
+	h.refuses("docker network create -d ournet -o type=overlay lab", "CLUSTER_STORE=consul://")
+	h.run("docker plugin disable -f " + pluginName)
 	for _, wrong := range all {
 		h.part(wrong.name, func(h *host) { h.isTold(c, wrong) })
 	}
@@ -111,6 +116,7 @@ func (h *host) isTold(c *cluster, wrong wrongSetting) {
 	h.run("docker run --rm --network own busybox true")
 	h.run("docker network rm own")
 	h.refusesInOneLine("docker network create -d ournet -o type=overlay --ipam-driver ournet --subnet 10.60.0.0/24 lab", wrong.words...)
+	h.refuses("docker network create -d ournet -o type=overlay --ipam-driver ournet lab", wrong.whatever...)
 	if out := h.run("docker ournet host ls"); !strings.Contains(out, h.Name) {
 		h.Errorf("host ls shows %q, want this host", out)
 	}
