@@ -140,6 +140,9 @@ func TestCluster_wrongNetworks(t *testing.T) {
 		const create = "docker network create -d ournet -o type=overlay --ipam-driver ournet "
 		h1, h2, h3 := c.host(1), c.host(2), c.host(3)
 		c.overlay("lab", "--subnet 10.61.0.0/16")
+		for _, h := range []*host{h2, h3} { // hears a moment later who else has it
+			h.soon(propagation, "docker ournet network ls --format {{.Name}}={{.Hosts}}", has("lab=3"))
+		}
 		everybody := strings.Join(slices.Sorted(slices.Values([]string{h1.Name, h2.Name, h3.Name})), ", ")
 		h2.refusesInOneLine(create+"--subnet 10.61.7.0/24 inner",
 			`subnet 10.61.7.0/24 overlaps the subnet 10.61.0.0/16 of network "lab" on hosts `+everybody+"; choose another --subnet")
