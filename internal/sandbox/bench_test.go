@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"net"
 	"testing"
 )
 
@@ -32,5 +33,37 @@ func BenchmarkEnsure(b *testing.B) {
 		if err := s.Remove(b.Context(), c.key); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What the rules cost a packet of the container's that is no query: it is sent to nobody.
+func BenchmarkPacket(b *testing.B) {
+	for _, name := range []string{"without rules", "with ours"} {
+		b.Run(name, func(b *testing.B) {
+			h := newHost(b)
+			c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+			c.ns.Exec(b, "ip", "link", "add", "out", "type", "veth", "peer", "nobody")
+			c.ns.Exec(b, "ip", "address", "add", "10.1.0.2/24", "dev", "out")
+			c.ns.Exec(b, "ip", "link", "set", "out", "up")
+			c.ns.Exec(b, "ip", "link", "set", "nobody", "up")
+			c.ns.Exec(b, "ip", "neighbour", "add", "10.1.0.3", "lladdr", "02:00:00:00:00:01", "dev", "out")
+			// The kernel tracks flows in a namespace from the first rule on that needs it.
+			c.engine(engines()["nftables"])
+			if name == "with ours" {
+				c.ensure(s)
+			}
+			var conn net.Conn
+			c.ns.Run(b, func() (err error) {
+				conn, err = net.Dial("udp", "10.1.0.3:9")
+				return err
+			})
+			defer conn.Close() //nolint:errcheck // nothing was read
+			message := make([]byte, 64)
+			for b.Loop() {
+				if _, err := conn.Write(message); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

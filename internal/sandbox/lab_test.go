@@ -233,8 +233,13 @@ func (c *container) ensure(s *Sandboxes) *Sandbox {
 func (c *container) killed(s *Sandboxes, b *Sandbox) {
 	s.forget(c.key, b)
 	c.silent()
-	// A program that another test is just starting has a copy of each socket until it
-	// runs (fork(2)), and the start of a program has this lock.
+	noCopies()
+}
+
+// noCopies waits until sockets that were closed are. A program that another test is just
+// starting has a copy of each until it runs (fork(2)), and the start of a program has
+// this lock.
+func noCopies() {
 	syscall.ForkLock.RLock()
 	syscall.ForkLock.RUnlock() //nolint:staticcheck // to have waited is all
 }

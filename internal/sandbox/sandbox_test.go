@@ -59,9 +59,14 @@ func TestEnsure_tableIsAsWritten(t *testing.T) {
 	c, s := h.start("a"), h.sandboxes(Options{})
 	b := c.ensure(s)
 	got := c.ns.Exec(t, "nft", "list", "table", "ip", "ournet")
+	udp := localPort(b.UDP.LocalAddr())
 	for _, want := range []string{
+		"type filter hook output priority raw; policy accept;",
+		fmt.Sprintf(`ip daddr 127.0.0.11 udp dport @ports meta mark != 0x6f756e74 ct zone set %d`, udp),
+		fmt.Sprintf(`ip saddr 127.0.0.11 udp sport %d ct zone set %[1]d`, udp),
+		fmt.Sprintf(`ip saddr 127.0.0.11 icmp type destination-unreachable @th,240,16 0x%x ct zone set %[1]d`, udp),
 		"type nat hook output priority -110; policy accept;",
-		fmt.Sprintf(`ip daddr 127.0.0.11 udp dport @ports meta mark != 0x6f756e74 dnat to 127.0.0.11:%d`, localPort(b.UDP.LocalAddr())),
+		fmt.Sprintf(`ip daddr 127.0.0.11 meta l4proto udp ct zone %d dnat to 127.0.0.11:%[1]d`, udp),
 		fmt.Sprintf(`ip daddr 127.0.0.11 tcp dport @ports meta mark != 0x6f756e74 dnat to 127.0.0.11:%d`, localPort(b.TCP.Addr())),
 		"timeout 3s", "elements = { 53 ",
 	} {

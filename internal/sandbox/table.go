@@ -12,16 +12,13 @@ import (
 
 const (
 	chainOutput = "output"
+	chainZones  = "zones"
 	setPorts    = "ports"
 
 	// priority is before the engine's rules, -100.
 	priority = -110
-
-	// Where things are in a packet, and registers that do not overlap.
-	offsetDestination = 16 // in an IPv4 header
-	offsetPort        = 2  // of the destination, in a UDP or TCP header
-	reg               = unix.NFT_REG_1
-	regPort           = unix.NFT_REG_2
+	// priorityZones is before the kernel looks for the flow of a packet, -200.
+	priorityZones = -300
 )
 
 // ports are where our sockets listen; 0 is not known.
@@ -80,13 +77,8 @@ func (t *table) set() error {
 	if err := t.conn.AddSet(set, nil); err != nil {
 		return fmt.Errorf("add set %s: %w", setPorts, err)
 	}
-	chain := t.conn.AddChain(&nftables.Chain{
-		Table: table, Name: chainOutput, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(priority),
-	})
-	for _, r := range t.rules() {
-		t.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: r})
-	}
+	t.addChain(chainZones, nftables.ChainTypeFilter, priorityZones, t.zoneRules())
+	t.addChain(chainOutput, nftables.ChainTypeNAT, priority, t.rules())
 	err := t.conn.SetAddElements(set, []nftables.SetElement{{Key: binaryutil.BigEndian.PutUint16(dnsPort)}})
 	if err != nil {
 		return fmt.Errorf("add port: %w", err)
@@ -97,27 +89,12 @@ func (t *table) set() error {
 	return nil
 }
 
-// rules are, in the language of nft, for udp and tcp:
-//
-//	ip daddr 127.0.0.11 udp dport @ports meta mark != MARK dnat to 127.0.0.11:PORT
-func (t *table) rules() [][]expr.Any {
-	return [][]expr.Any{t.rule(unix.IPPROTO_UDP, t.to.udp), t.rule(unix.IPPROTO_TCP, t.to.tcp)}
-}
-
-func (t *table) rule(protocol byte, port uint16) []expr.Any {
-	addr := resolver().AsSlice()
-	return []expr.Any{
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offsetDestination, Len: 4},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: addr},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{protocol}},
-		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: offsetPort, Len: 2},
-		&expr.Lookup{SourceRegister: reg, SetName: setPorts},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: binaryutil.NativeEndian.PutUint32(t.opts.Mark)},
-		&expr.Immediate{Register: reg, Data: addr},
-		&expr.Immediate{Register: regPort, Data: binaryutil.BigEndian.PutUint16(port)},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg, RegProtoMin: regPort},
+func (t *table) addChain(name string, kind nftables.ChainType, priority nftables.ChainPriority, rules [][]expr.Any) {
+	chain := t.conn.AddChain(&nftables.Chain{
+		Table: t.nft(), Name: name, Type: kind, Hooknum: nftables.ChainHookOutput, Priority: &priority,
+	})
+	for _, r := range rules {
+		t.conn.AddRule(&nftables.Rule{Table: t.nft(), Chain: chain, Exprs: r})
 	}
 }
 
