@@ -2,21 +2,25 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/ournet/ournet/dns"
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/driver/bridge"
 	"github.com/ournet/ournet/internal/firewall"
 	"github.com/ournet/ournet/internal/hostfs"
+	"github.com/ournet/ournet/internal/link"
 	"github.com/ournet/ournet/internal/upstream"
 	"github.com/ournet/ournet/plugin/names"
 )
 
 // gatewaysOf is what this host has to answer names at the gateways of its networks.
-func gatewaysOf(log logrus.FieldLogger, host hostfs.FS, rules *firewall.Table) names.Gateways {
+func gatewaysOf(log logrus.FieldLogger, host hostfs.FS, rules *firewall.Table, devices *link.Handle) names.Gateways {
 	servers := upstream.New(log, host)
 	return names.Gateways{
 		Doors: doorsOf,
@@ -26,10 +30,28 @@ func gatewaysOf(log logrus.FieldLogger, host hostfs.FS, rules *firewall.Table) n
 			for _, d := range doors {
 				resolvers = append(resolvers, firewall.Resolver{Bridge: d.Device, Addr: d.Addr})
 			}
-			return rules.KeepResolvers(ctx, resolvers)
+			resumed, err := rules.KeepResolvers(ctx, resolvers)
+			if err != nil {
+				return err
+			}
+			return recall(devices, resumed)
 		},
 		Servers: func() []dns.Dial { return waysTo(servers) },
 	}
+}
+
+// recall has clients that went on asking somebody else, from one socket, ask us again.
+func recall(devices *link.Handle, resumed []firewall.Resolver) error {
+	var flows []link.HostPort
+	for _, r := range resumed {
+		flows = append(flows, link.HostPort{
+			Protocol: unix.IPPROTO_UDP, Addr: r.Addr, Port: firewall.DNSPort, Keep: netip.AddrPortFrom(r.Addr, firewall.ResolverPort),
+		})
+	}
+	if err := devices.ForgetFlows(flows...); err != nil {
+		return fmt.Errorf("have the clients of %d gateways' resolvers come back: %w", len(resumed), err)
+	}
+	return nil
 }
 
 // doorsOf returns the addresses at which a network can ask its host. On an overlay

@@ -60,7 +60,7 @@ func (p *parts) openNames(ctx context.Context, host hostfs.FS, asked names.Engin
 		}),
 		Responder: dns.New(p.log, p.records, dns.Options{}),
 		Announcer: p.membership,
-		Gateways:  gatewaysOf(p.log, host, p.rules),
+		Gateways:  gatewaysOf(p.log, host, p.rules, p.devices),
 		TTL:       ttl,
 	})
 	p.names.Load(ctx, p.networks.All())

@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/sirupsen/logrus"
@@ -140,8 +141,11 @@ type shared struct {
 	turn    chan struct{}
 	states  []*state
 	forward *forward
-	// resolvers are those that were kept last.
-	resolvers []element
+	// resolvers are those that were kept last, at kept.
+	resolvers []Resolver
+	kept      time.Time
+	// passed says that queries may have gone past them since, as the table was made anew.
+	passed bool
 	// lacks has the families of tables that the kernel was found not to have.
 	lacks map[nftables.TableFamily]bool
 	// repaired is [Options.Repaired].

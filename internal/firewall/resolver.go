@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -30,8 +31,8 @@ const (
 	ResolverPort = 28533
 	// ResolverTime is how long a resolver is sent queries after it was last kept.
 	ResolverTime = 3 * time.Second
-
-	dnsPort = 53
+	// DNSPort is the one that queries are sent to (RFC 1035 s4.2).
+	DNSPort = 53
 
 	// The names of our sets and chain for it.
 	setResolvers4  = "resolvers4"
@@ -92,7 +93,7 @@ func (r Resolver) elements() []element {
 	}
 	var out []element
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		key := deviceKey(r.Bridge) + string(r.Addr.AsSlice()) + string([]byte{proto, 0, 0, 0}) + portBytes(dnsPort)
+		key := deviceKey(r.Bridge) + string(r.Addr.AsSlice()) + string([]byte{proto, 0, 0, 0}) + portBytes(DNSPort)
 		out = append(out, element{set: set, key: key})
 	}
 	return out
@@ -105,37 +106,54 @@ func (r Resolver) check() error {
 	return checkDevice(r.Bridge)
 }
 
-// KeepResolvers has exactly these resolvers get queries for [ResolverTime] from now.
+// KeepResolvers has exactly these resolvers get queries for [ResolverTime] from now, and
+// returns those that may not have got them all the time since the last call: they are
+// new, or that was too long ago, or somebody took our table away meanwhile. What the
+// kernel saw go elsewhere then it still sends there, for as long as its sender does not
+// pause (connection tracking).
+//
 // Kernels before 6.12 do not renew the time of an element that is there, so all are
 // taken away and added, in one transaction.
-func (t *Table) KeepResolvers(ctx context.Context, want []Resolver) error {
-	var elements []element
+func (t *Table) KeepResolvers(ctx context.Context, want []Resolver) (resumed []Resolver, err error) {
 	for _, r := range want {
 		if err := r.check(); err != nil {
-			return err
+			return nil, err
 		}
-		elements = append(elements, r.elements()...)
 	}
-	if err := t.keepResolvers(ctx, elements); err != nil {
-		return fmt.Errorf("keep resolvers: %w", err)
+	if resumed, err = t.keepResolvers(ctx, want); err != nil {
+		return nil, fmt.Errorf("keep resolvers: %w", err)
 	}
-	return nil
+	return resumed, nil
 }
 
-func (t *Table) keepResolvers(ctx context.Context, elements []element) error {
+func (t *Table) keepResolvers(ctx context.Context, want []Resolver) (resumed []Resolver, err error) {
 	if err := t.take(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer t.leave()
-	t.resolvers = elements
-	err := t.renewResolvers()
-	if err == nil {
-		return nil
+	before, now := t.resolvers, time.Now()
+	t.resolvers = want
+	if err := t.renewResolvers(); err != nil {
+		t.passed = true
+		if err := t.mend(ctx, err); err != nil {
+			return nil, err
+		}
+		if err := t.renewResolvers(); err != nil {
+			return nil, err
+		}
 	}
-	if err := t.mend(ctx, err); err != nil {
-		return err
+	passed := t.passed || now.Sub(t.kept) >= ResolverTime
+	t.passed, t.kept = false, now
+	return slices.DeleteFunc(slices.Clone(want), func(r Resolver) bool { return !passed && slices.Contains(before, r) }), nil
+}
+
+// resolverElements are those of the resolvers that were kept last.
+func (t *Table) resolverElements() []element {
+	var all []element
+	for _, r := range t.resolvers {
+		all = append(all, r.elements()...)
 	}
-	return t.renewResolvers()
+	return all
 }
 
 func (t *Table) renewResolvers() error {
@@ -143,6 +161,6 @@ func (t *Table) renewResolvers() error {
 		for _, s := range resolverSets() {
 			c.FlushSet(sets[s.name])
 		}
-		return addElements(c, sets, t.resolvers)
+		return addElements(c, sets, t.resolverElements())
 	})
 }

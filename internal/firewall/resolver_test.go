@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,9 +24,16 @@ func resolvers() []firewall.Resolver {
 	return out
 }
 
-func (l *lab) keep(t *testing.T, want []firewall.Resolver) {
+// keep keeps resolvers, and asserts which of them may have been passed by.
+func (l *lab) keep(t *testing.T, want, resumed []firewall.Resolver) {
 	t.Helper()
-	l.host.Run(t, func() error { return l.table.KeepResolvers(t.Context(), want) })
+	l.host.Run(t, func() error {
+		got, err := l.table.KeepResolvers(t.Context(), want)
+		if !slices.Equal(got, resumed) {
+			t.Errorf("these may have been passed by: %v, want %v", got, resumed)
+		}
+		return err
+	})
 }
 
 // whoAnswers names who answers at port 53 of an address: "ours", "the host's" or "nobody".
@@ -131,7 +139,10 @@ func TestKeepResolvers_queriesOfTheNetworkComeToUsWhileKept(t *testing.T) {
 			}
 		}
 	}
-	l.keep(t, resolvers())
+	all := resolvers()
+	l.keep(t, all[1:], all[1:])
+	l.keep(t, all, all[:1])
+	l.keep(t, all, nil)
 	kept := time.Now()
 	check("while kept", map[[2]string]string{
 		{"a1", gateway("a1")}:    "ours",
@@ -155,16 +166,18 @@ func TestKeepResolvers_queriesOfTheNetworkComeToUsWhileKept(t *testing.T) {
 		t.Errorf("changed: %q", changed)
 	}
 	l.host.Exec(t, "nft", "delete", "table", "inet", "ournet")
-	l.keep(t, resolvers()[:2])
+	l.keep(t, all[:2], all[:2])
 	check("after a flush", map[[2]string]string{
 		{"a1", gateway("a1")}: "ours", {"a1", gateway6("a1")}: "ours", {"b1", gateway("b1")}: "the host's",
 	})
 	l.host.Exec(t, "nft", "delete", "table", "inet", "ournet")
 	l.set(t, wantState())
 	check("made anew as a whole", map[[2]string]string{{"a2", gateway("a1")}: "ours"})
+	l.keep(t, all[:1], all[:1])
 	// Nobody keeps it.
 	<-time.After(firewall.ResolverTime)
 	check("when it is over", map[[2]string]string{{"a1", gateway("a1")}: "the host's", {"a1", gateway6("a1")}: "the host's"})
+	l.keep(t, all[:1], all[:1])
 }
 
 // Somebody publishes a name server of his on every address of the host.
@@ -179,7 +192,7 @@ func TestKeepResolvers_publishedPortComesFirst(t *testing.T) {
 	}
 	l.set(t, want)
 	l.name(t, netip.AddrPortFrom(netip.MustParseAddr(gateway("a1")), firewall.ResolverPort).String(), "ours")
-	l.keep(t, resolvers())
+	l.keep(t, resolvers(), resolvers())
 	for _, network := range []string{"udp", "tcp"} {
 		if got := l.whoAnswers(t, "a1", network, gateway("a1")); got != addr4("a1") {
 			t.Errorf("over %s, the answer is %q, want that of the published server", network, got)
@@ -194,7 +207,7 @@ func TestKeepResolvers_whatIsNoAddressIsRefused(t *testing.T) {
 		{Bridge: "on-a"}, {Bridge: "on-a", Addr: netip.MustParseAddr("fe80::1%on-a")}, {Addr: netip.MustParseAddr("10.0.0.1")},
 	} {
 		l.host.Run(t, func() error {
-			if err := l.table.KeepResolvers(t.Context(), []firewall.Resolver{r}); err == nil {
+			if _, err := l.table.KeepResolvers(t.Context(), []firewall.Resolver{r}); err == nil {
 				t.Errorf("%+v is kept", r)
 			}
 			return nil

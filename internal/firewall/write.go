@@ -130,7 +130,7 @@ func (t *Table) rebuild(l layer) error {
 			return fmt.Errorf("add nft set %s: %w", s.name, err)
 		}
 	}
-	if err := addElements(c, sets, l.of(append(t.elements(), t.resolvers...))); err != nil {
+	if err := addElements(c, sets, l.of(append(t.elements(), t.resolverElements()...))); err != nil {
 		return err
 	}
 	for _, ch := range l.chains {
@@ -151,6 +151,7 @@ func (t *Table) rebuild(l layer) error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("make %s: %w", t.label(l), err)
 	}
+	t.passed = true
 	return nil
 }
 

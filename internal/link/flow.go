@@ -74,7 +74,7 @@ func (h *Handle) ForgetAddrs(addrs ...netip.Addr) error {
 }
 
 // portQueries returns a question for the kernel for each family and protocol of the
-// ports: about the port if it is one, else about all of them.
+// ports: about the port if they have one, else about all of them.
 func portQueries(ports []HostPort) map[flowQuery][]HostPort {
 	groups := make(map[flowQuery][]HostPort)
 	for _, p := range ports {
@@ -83,8 +83,8 @@ func portQueries(ports []HostPort) map[flowQuery][]HostPort {
 	}
 	queries := make(map[flowQuery][]HostPort, len(groups))
 	for q, group := range groups {
-		if len(group) == 1 {
-			q.port = group[0].Port
+		if port := group[0].Port; !slices.ContainsFunc(group, func(p HostPort) bool { return p.Port != port }) {
+			q.port = port
 		}
 		queries[q] = group
 	}

@@ -258,3 +258,37 @@ docker run -d --name web --network elsewhere --ip 10.46.0.9 busybox sleep 1d
 		}
 	})
 }
+
+// A client that uses one socket for all it asks, as many a resolver library does, gets to
+// whoever is there: the engine or nobody while the plugin is away, and the plugin again
+// once it is back, without a pause.
+func TestGatewayNames_aSocketThatGoesOnAskingComesBack(t *testing.T) {
+	each(t, func(h *host) {
+		h.all(`
+docker network create -d ournet --subnet 10.47.0.0/24 --gateway 10.47.0.1 lab
+docker run -d --name web --network lab --ip 10.47.0.9 busybox sleep 1d
+docker run -d --name asker --network lab --ip 10.47.0.8 busybox sleep 1d
+`)
+		answer := func(server, question, want string) {
+			h.Helper()
+			err := lab.Poll(h.ctx, question+" at "+server, func() error {
+				if got := h.asks("asker", server, question); !strings.Contains(got, want) {
+					return fmt.Errorf("it is answered by %q, want %q", got, want)
+				}
+				return nil
+			})
+			if err != nil {
+				h.Error(err)
+			}
+		}
+		const own, atGateway = "-b 127.0.0.1#5301 web", "-b 10.47.0.8#5302 web"
+		answer("127.0.0.11", own, "5 IN A 10.47.0.9")
+		answer("10.47.0.1", atGateway, "5 IN A 10.47.0.9")
+		h.run("docker plugin disable -f " + pluginName)
+		answer("127.0.0.11", own, "600 IN A 10.47.0.9")
+		answer("10.47.0.1", atGateway, "no answer")
+		h.run("docker plugin enable " + pluginName)
+		answer("127.0.0.11", own, "5 IN A 10.47.0.9")
+		answer("10.47.0.1", atGateway, "5 IN A 10.47.0.9")
+	})
+}
