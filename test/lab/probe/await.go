@@ -95,12 +95,16 @@ func awaitName(ctx context.Context, server, name string, every time.Duration) (t
 	if err != nil {
 		return 0, err
 	}
+	var last []byte
 	_, resolved, err := askOften(ctx, server, every, func(conn net.Conn) error {
 		_, err := conn.Write(query)
 		return err
-	}, hasAnswer)
+	}, func(message []byte) bool {
+		last = append(last[:0], message...)
+		return hasAnswer(message)
+	})
 	if err != nil {
-		return 0, fmt.Errorf("wait for the name %s: %w", name, err)
+		return 0, fmt.Errorf("wait for the name %s: %w; the last answer was %q", name, err, last)
 	}
 	return resolved, nil
 }
