@@ -11,14 +11,20 @@ import (
 )
 
 // ports returns where the rules of an earlier process lead to. The kernel goes on to
-// translate a client's socket as it did before, so new sockets had better be there.
+// translate a client's socket as it did before, so new sockets had better be there. Not
+// so with versions that had no zones: what they have left of flows would be in the way,
+// and their chain has another name.
 func (t *table) ports() (ports, error) {
-	rules, err := t.conn.GetRules(t.nft(), &nftables.Chain{Name: chainOutput})
+	conn, err := nftables.New()
+	if err != nil {
+		return ports{}, fmt.Errorf("open nftables: %w", err)
+	}
+	rules, err := conn.GetRules(t.nft(), &nftables.Chain{Name: chainQueries})
 	if errors.Is(err, unix.ENOENT) {
 		return ports{}, nil
 	}
 	if err != nil {
-		return ports{}, fmt.Errorf("read nft table ip %s: %w", t.opts.Name, err)
+		return ports{}, fmt.Errorf("read nft table ip %s: %w", t.name(), err)
 	}
 	var p ports
 	for _, r := range rules {
@@ -33,7 +39,7 @@ func (t *table) ports() (ports, error) {
 	return p, nil
 }
 
-// readRule reads what [table.rule] wrote. What is something else is not ours to read.
+// readRule reads what [table.rules] are. What is something else is not ours to read.
 func readRule(exprs []expr.Any) (protocol byte, port uint16) {
 	for _, e := range exprs {
 		switch e := e.(type) {

@@ -31,8 +31,9 @@ func (c *container) answered(conn net.Conn, by string) uint16 {
 	if err := conn.Close(); err != nil {
 		c.t.Error(err)
 	}
-	noCopies()
-	return localPort(conn.LocalAddr())
+	port := localPort(conn.LocalAddr())
+	c.closed(port)
+	return port
 }
 
 // The kernel remembers a port for minutes after its socket was closed. A client that has

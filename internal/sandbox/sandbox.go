@@ -33,6 +33,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -72,6 +73,11 @@ type Sandboxes struct {
 	// mounts is the list of the host's mounts.
 	mounts string
 
+	// zoneless says that the kernel has no conntrack zones.
+	zoneless atomic.Bool
+	// send is [channel.send].
+	send func(c channel, transaction []byte) error
+
 	mu   sync.Mutex // guards open
 	open map[string]*Sandbox
 }
@@ -91,7 +97,7 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) *Sandboxes {
 		opts.Interval = opts.Timeout / 2
 	}
 	return &Sandboxes{
-		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), open: make(map[string]*Sandbox),
+		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), send: channel.send, open: make(map[string]*Sandbox),
 	}
 }
 

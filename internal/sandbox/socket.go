@@ -52,7 +52,7 @@ func (s *Sandboxes) openSandbox(key string, ns *namespace) (_ *Sandbox, err erro
 	}()
 	err = ns.do(func() error {
 		var err error
-		if b.table, err = openTable(s.opts); err != nil {
+		if b.table, err = s.openTable(); err != nil {
 			return err
 		}
 		before, err := b.table.ports()
