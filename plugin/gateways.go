@@ -22,6 +22,8 @@ import (
 // gatewaysOf is what this host has to answer names at the gateways of its networks.
 func gatewaysOf(log logrus.FieldLogger, host hostfs.FS, rules *firewall.Table, devices *link.Handle) names.Gateways {
 	servers := upstream.New(log, host)
+	// passed are those that clients may have to be brought back to.
+	var passed []firewall.Resolver
 	return names.Gateways{
 		Doors: doorsOf,
 		Port:  firewall.ResolverPort,
@@ -31,25 +33,31 @@ func gatewaysOf(log logrus.FieldLogger, host hostfs.FS, rules *firewall.Table, d
 				resolvers = append(resolvers, firewall.Resolver{Bridge: d.Device, Addr: d.Addr})
 			}
 			resumed, err := rules.KeepResolvers(ctx, resolvers)
-			if err != nil {
+			passed = append(passed, resumed...)
+			if err != nil || len(passed) == 0 {
 				return err
 			}
-			return recall(devices, resumed)
+			if err := recall(devices, passed); err != nil {
+				return err // the next time all of them again
+			}
+			passed = nil
+			return nil
 		},
 		Servers: func() []dns.Dial { return waysTo(servers) },
 	}
 }
 
-// recall has clients that went on asking somebody else, from one socket, ask us again.
-func recall(devices *link.Handle, resumed []firewall.Resolver) error {
+// recall has clients that went on asking the host itself, from one socket, ask us again.
+// What was led to a container that publishes the port is let be.
+func recall(devices *link.Handle, passed []firewall.Resolver) error {
 	var flows []link.HostPort
-	for _, r := range resumed {
+	for _, r := range passed {
 		flows = append(flows, link.HostPort{
-			Protocol: unix.IPPROTO_UDP, Addr: r.Addr, Port: firewall.DNSPort, Keep: netip.AddrPortFrom(r.Addr, firewall.ResolverPort),
+			Protocol: unix.IPPROTO_UDP, Addr: r.Addr, Port: firewall.DNSPort, Only: netip.AddrPortFrom(r.Addr, firewall.DNSPort),
 		})
 	}
 	if err := devices.ForgetFlows(flows...); err != nil {
-		return fmt.Errorf("have the clients of %d gateways' resolvers come back: %w", len(resumed), err)
+		return fmt.Errorf("clients that did not pause do not come back: %w", err)
 	}
 	return nil
 }

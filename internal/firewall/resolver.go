@@ -142,7 +142,7 @@ func (t *Table) keepResolvers(ctx context.Context, want []Resolver) (resumed []R
 			return nil, err
 		}
 	}
-	passed := t.passed || now.Sub(t.kept) >= ResolverTime
+	passed := t.passed || time.Since(t.kept) >= ResolverTime // also if it was over while we waited for the kernel
 	t.passed, t.kept = false, now
 	return slices.DeleteFunc(slices.Clone(want), func(r Resolver) bool { return !passed && slices.Contains(before, r) }), nil
 }

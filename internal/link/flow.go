@@ -18,6 +18,8 @@ type HostPort struct {
 	Port uint16
 	// Keep is where flows to the port may go on to; not valid means nowhere.
 	Keep netip.AddrPort
+	// Only is where those go that are meant; not valid means anywhere.
+	Only netip.AddrPort
 }
 
 // ForgetFlows makes the kernel judge the flows to ports of this host anew. It
@@ -118,7 +120,8 @@ func (to flowsTo) match(f flow) bool {
 		return false
 	}
 	return slices.ContainsFunc(to.ports, func(p HostPort) bool {
-		return p.Protocol == f.orig.protocol && p.Port == dst.Port() &&
-			(p.Addr.IsUnspecified() || p.Addr == dst.Addr()) && f.reply.src != p.Keep // who has got the packets answers
+		went := f.reply.src // who has got the packets answers
+		return p.Protocol == f.orig.protocol && p.Port == dst.Port() && (p.Addr.IsUnspecified() || p.Addr == dst.Addr()) &&
+			went != p.Keep && (!p.Only.IsValid() || went == p.Only)
 	})
 }

@@ -144,6 +144,29 @@ func TestForgetFlows_forgetsWhatWentElsewhere(t *testing.T) {
 	}
 }
 
+func TestForgetFlows_onlyThoseThatAreMeant(t *testing.T) {
+	t.Parallel()
+	ns := netnstest.Enter(t)
+	ns.Exec(t, "ip", "address", "add", "192.0.2.1/24", "dev", "lo")
+	h := newHandle(t)
+	const udp = unix.IPPROTO_UDP
+	for _, f := range []trackedFlow{
+		{udp, "192.0.2.9:1000", "192.0.2.1:53", "10.1.0.2:53"},     // to a container
+		{udp, "192.0.2.9:1001", "192.0.2.1:53", "192.0.2.1:28533"}, // to us
+		{udp, "192.0.2.9:1002", "192.0.2.1:53", "192.0.2.1:53"},
+	} {
+		track(t, f)
+	}
+	addr := netip.MustParseAddr("192.0.2.1")
+	if err := h.ForgetFlows(link.HostPort{Protocol: udp, Addr: addr, Port: 53, Only: netip.AddrPortFrom(addr, 53)}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"192.0.2.9:1000 to 192.0.2.1:53", "192.0.2.9:1001 to 192.0.2.1:53"}
+	if left := tracked(t); !slices.Equal(left, want) {
+		t.Errorf("left are\n%s\nwant\n%s", strings.Join(left, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // BenchmarkForgetAddrs is what the end of a container costs on a host with 100,000
 // flows of others.
 func BenchmarkForgetAddrs(b *testing.B) {

@@ -21,8 +21,9 @@ const (
 	// keepEvery is how often gateways are seen to. Queries come to them for twice as long
 	// after the last time, so that one may be late by as much.
 	keepEvery = 1500 * time.Millisecond
-	// leadTimeout bounds how long to wait for other work on the packet filter.
-	leadTimeout = time.Second
+	// leadTimeout bounds how long to wait for other work on the packet filter, as at the
+	// start of a plugin that has much to put right. After that queries no longer come.
+	leadTimeout = 2 * keepEvery
 )
 
 // Door is an address that the host has on a network's device.
@@ -39,7 +40,8 @@ type Gateways struct {
 	// Port is where it listens there. The port that clients send to may be taken.
 	Port uint16
 	// Lead has the queries at exactly these doors come to Port, for three seconds from
-	// now.
+	// now, also those of clients that have asked elsewhere without a pause. It is called
+	// by one goroutine.
 	Lead func(ctx context.Context, doors []Door) error
 	// Servers returns the ways to those who are asked for what is not ours.
 	Servers func() []dns.Dial
@@ -214,7 +216,7 @@ func (g *gateways) lead(ctx context.Context, doors []Door) {
 	defer cancel()
 	err := g.parts.Lead(ctx, doors)
 	g.leading = len(doors) > 0 || err != nil
-	g.tell(place{}, err, "names are not asked at the networks' gateways")
+	g.tell(place{}, err, "names are not asked by all at the networks' gateways")
 }
 
 // tell logs what is wrong with a place, once until it is right.
