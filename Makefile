@@ -160,6 +160,7 @@ bench: packages-bench engines plugin consul coredns ## measure ournet beside the
 	@go run $(AS_ROOT) ./test/bench/cluster -page docs/bench-results-cluster.md
 	@go run $(AS_ROOT) ./test/bench/names -page docs/bench-results-names.md
 	@go run ./test/bench/spread -page docs/bench-results-spread.md
+	@go run ./test/bench/changes
 	@go run $(AS_ROOT) ./test/bench/addresses
 
 .PHONY: fmt
