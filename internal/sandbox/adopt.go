@@ -19,7 +19,7 @@ func (t *table) ports() (ports, error) {
 	if err != nil {
 		return ports{}, fmt.Errorf("open nftables: %w", err)
 	}
-	rules, err := conn.GetRules(t.nft(), &nftables.Chain{Name: chainQueries})
+	rules, err := conn.GetRules(&nftables.Table{Name: t.name(), Family: nftables.TableFamilyIPv4}, &nftables.Chain{Name: chainQueries})
 	if errors.Is(err, unix.ENOENT) {
 		return ports{}, nil
 	}

@@ -173,37 +173,31 @@ func TestRemove_aQueryUnderWayIsAnswered(t *testing.T) {
 // had of it here.
 func TestEnsure_withoutZones(t *testing.T) {
 	t.Parallel()
-	for name, rules := range engines() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHost(t)
-			c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
-			s.send = func(k channel, transaction []byte) error {
-				if bytes.Contains(transaction, number(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)) {
-					return unix.EOPNOTSUPP
-				}
-				return k.send(transaction)
+	eachEngine(t, Options{Timeout: longAgo}, func(t *testing.T, _ *host, c *container, s *Sandboxes) {
+		s.send = func(k channel, transaction []byte) error {
+			if bytes.Contains(transaction, number(unix.NFTA_CT_KEY, unix.NFT_CT_ZONE)) {
+				return unix.EOPNOTSUPP
 			}
-			c.engine(rules)
-			b := c.ensure(s)
-			port := localPort(b.UDP.LocalAddr())
-			for _, network := range []string{"udp", "tcp"} {
-				if got := c.asks(network); got != "ournet" {
-					t.Errorf("over %s a client is answered by %s", network, got)
-				}
+			return k.send(transaction)
+		}
+		b := c.ensure(s)
+		port := localPort(b.UDP.LocalAddr())
+		for _, network := range []string{"udp", "tcp"} {
+			if got := c.asks(network); got != "ournet" {
+				t.Errorf("over %s a client is answered by %s", network, got)
 			}
-			c.answered(c.from(0, b), "engine")
-			s.Yield()
-			c.answered(c.from(0, nil), "engine")
-			s.beat(t.Context(), s.keys())
-			c.answered(c.from(0, nil), "ournet")
-			c.killed(s, b)
-			if again := c.ensure(s); localPort(again.UDP.LocalAddr()) != port {
-				t.Error("the port is another one")
-			}
-			if !s.zoneless.Load() {
-				t.Error("it does not know that there are no zones")
-			}
-		})
-	}
+		}
+		c.answered(c.from(0, b), "engine")
+		s.Yield()
+		c.answered(c.from(0, nil), "engine")
+		s.beat(t.Context(), s.keys())
+		c.answered(c.from(0, nil), "ournet")
+		c.killed(s, b)
+		if again := c.ensure(s); localPort(again.UDP.LocalAddr()) != port {
+			t.Error("the port is another one")
+		}
+		if !s.zoneless.Load() {
+			t.Error("it does not know that there are no zones")
+		}
+	})
 }

@@ -40,51 +40,39 @@ func (c *container) answered(conn net.Conn, by string) uint16 {
 // one that we asked the engine from is still answered by us, and the other way about.
 func TestDial_portsMayHaveBeenTheOthers(t *testing.T) {
 	t.Parallel()
-	for name, rules := range engines() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHost(t)
-			c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
-			c.engine(rules)
-			b := c.ensure(s)
-			ours := c.answered(c.from(0, b), "engine")
-			c.answered(c.from(ours, nil), "ournet")
-			clients := c.answered(c.from(0, nil), "ournet")
-			c.answered(c.from(clients, b), "engine")
-		})
-	}
+	eachEngine(t, Options{Timeout: longAgo}, func(_ *testing.T, _ *host, c *container, s *Sandboxes) {
+		b := c.ensure(s)
+		ours := c.answered(c.from(0, b), "engine")
+		c.answered(c.from(ours, nil), "ournet")
+		clients := c.answered(c.from(0, nil), "ournet")
+		c.answered(c.from(clients, b), "engine")
+	})
 }
 
 // Many a resolver library uses one socket as long as it can. It is answered by us
 // whenever we are there, and by the engine when we are not.
 func TestYield_aSocketThatGoesOnAskingGoesWithTheRest(t *testing.T) {
 	t.Parallel()
-	for name, rules := range engines() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHost(t)
-			c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
-			c.engine(rules)
-			b := c.ensure(s)
-			client := c.from(0, nil)
-			defer func() { _ = client.Close() }()
-			for range 3 {
-				if got := exchange(t, client); got != "ournet" {
-					t.Errorf("while we are there the client is answered by %s", got)
-				}
-				s.Yield()
-				if got := exchange(t, client); got != "engine" {
-					t.Errorf("while we are away the client is answered by %s", got)
-				}
-				if _, err := s.Ensure(t.Context(), c.key); err != nil {
-					t.Fatal(err)
-				}
-			}
-			c.killed(s, b)
-			c.ensure(h.sandboxes(Options{Timeout: longAgo}))
+	eachEngine(t, Options{Timeout: longAgo}, func(t *testing.T, h *host, c *container, s *Sandboxes) {
+		b := c.ensure(s)
+		client := c.from(0, nil)
+		defer func() { _ = client.Close() }()
+		for range 3 {
 			if got := exchange(t, client); got != "ournet" {
-				t.Errorf("after a restart the client is answered by %s", got)
+				t.Errorf("while we are there the client is answered by %s", got)
 			}
-		})
-	}
+			s.Yield()
+			if got := exchange(t, client); got != "engine" {
+				t.Errorf("while we are away the client is answered by %s", got)
+			}
+			if _, err := s.Ensure(t.Context(), c.key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.killed(s, b)
+		c.ensure(h.sandboxes(Options{Timeout: longAgo}))
+		if got := exchange(t, client); got != "ournet" {
+			t.Errorf("after a restart the client is answered by %s", got)
+		}
+	})
 }

@@ -218,6 +218,20 @@ func engines() map[string]func(c *container, udp, tcp int) {
 	}
 }
 
+// eachEngine runs a test with each, in a container that has its resolver.
+func eachEngine(t *testing.T, opts Options, test func(t *testing.T, h *host, c *container, s *Sandboxes)) {
+	t.Helper()
+	for name, rules := range engines() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t)
+			c := h.start("a")
+			c.engine(rules)
+			test(t, h, c, h.sandboxes(opts))
+		})
+	}
+}
+
 // ensure opens the sandbox, and answers there with "ournet".
 func (c *container) ensure(s *Sandboxes) *Sandbox {
 	c.t.Helper()

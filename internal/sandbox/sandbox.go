@@ -73,6 +73,8 @@ type Sandboxes struct {
 	// mounts is the list of the host's mounts.
 	mounts string
 
+	// pulse is the heartbeat of a table, the same for all of them.
+	pulse []byte
 	// zoneless says that the kernel has no conntrack zones.
 	zoneless atomic.Bool
 	// send is [channel.send].
@@ -97,7 +99,7 @@ func New(log logrus.FieldLogger, fs hostfs.FS, opts Options) *Sandboxes {
 		opts.Interval = opts.Timeout / 2
 	}
 	return &Sandboxes{
-		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), send: channel.send, open: make(map[string]*Sandbox),
+		log: log, fs: fs, opts: opts, mounts: fs.Path("/proc/1/mountinfo"), pulse: renewal(opts.Name), send: channel.send, open: make(map[string]*Sandbox),
 	}
 }
 

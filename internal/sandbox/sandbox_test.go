@@ -178,27 +178,21 @@ func TestRun_queriesStayWithUsWhileItBeats(t *testing.T) {
 // resolver; how soon is the timeout of the set, which the kernel keeps.
 func TestRun_queriesGoToTheEngineWhenItStops(t *testing.T) {
 	t.Parallel()
-	for name, rules := range engines() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHost(t)
-			c, s := h.start("a"), h.sandboxes(Options{})
-			c.engine(rules)
-			b := c.ensure(s)
-			start := time.Now()
-			c.killed(s, b)
-			for c.asks("udp") != "engine" {
-				if time.Since(start) > patience {
-					t.Fatal("queries do not go to the engine")
-				}
-				<-time.After(10 * time.Millisecond)
+	eachEngine(t, Options{}, func(t *testing.T, _ *host, c *container, s *Sandboxes) {
+		b := c.ensure(s)
+		start := time.Now()
+		c.killed(s, b)
+		for c.asks("udp") != "engine" {
+			if time.Since(start) > patience {
+				t.Fatal("queries do not go to the engine")
 			}
-			t.Logf("after %s", time.Since(start))
-			if got := c.asks("tcp"); got != "engine" {
-				t.Errorf("over TCP a client is answered by %s", got)
-			}
-		})
-	}
+			<-time.After(10 * time.Millisecond)
+		}
+		t.Logf("after %s", time.Since(start))
+		if got := c.asks("tcp"); got != "engine" {
+			t.Errorf("over TCP a client is answered by %s", got)
+		}
+	})
 }
 
 // No heartbeat is due while this runs: it is the end of the mount that tells.

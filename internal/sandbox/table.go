@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,8 +34,6 @@ type table struct {
 	of      *Sandboxes
 	channel channel
 	to      ports
-	// pulse is the heartbeat's transaction.
-	pulse []byte
 }
 
 // openTable returns the table of the namespace that the thread is in, without
@@ -46,7 +43,7 @@ func (s *Sandboxes) openTable() (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &table{of: s, channel: c, pulse: renewal(s.opts.Name)}, nil
+	return &table{of: s, channel: c}, nil
 }
 
 func (t *table) close() { t.channel.close() }
@@ -56,8 +53,9 @@ func (t *table) name() string { return t.of.opts.Name }
 // set makes the table as it should be, in one transaction: whatever was there, no
 // packet sees half of it.
 func (t *table) set() error {
-	err := t.apply(!t.of.zoneless.Load())
-	if errors.Is(err, unix.EOPNOTSUPP) && !t.of.zoneless.Load() {
+	zones := !t.of.zoneless.Load()
+	err := t.apply(zones)
+	if zones && errors.Is(err, unix.EOPNOTSUPP) {
 		if err = t.apply(false); err == nil && !t.of.zoneless.Swap(true) {
 			t.of.log.Warn("this kernel has no conntrack zones (CONFIG_NF_CONNTRACK_ZONES): a program that keeps one UDP socket for its lookups may miss names after the plugin was away")
 		}
@@ -105,7 +103,7 @@ func (t *table) chain(name, kind string, priority int32) order {
 // renew is the heartbeat. If the table is not there, someone flushed it, and it is made
 // anew.
 func (t *table) renew() (made bool, err error) {
-	err = t.of.send(t.channel, t.pulse)
+	err = t.of.send(t.channel, t.of.pulse)
 	if errors.Is(err, unix.ENOENT) {
 		return true, t.set()
 	}
@@ -156,10 +154,6 @@ func addPort(table string) order {
 
 func inSet(table string) []byte {
 	return append(text(unix.NFTA_SET_ELEM_LIST_TABLE, table), text(unix.NFTA_SET_ELEM_LIST_SET, setPorts)...)
-}
-
-func (t *table) nft() *nftables.Table {
-	return &nftables.Table{Name: t.name(), Family: nftables.TableFamilyIPv4}
 }
 
 // removeTable takes the table out of a namespace that is not open as a sandbox.

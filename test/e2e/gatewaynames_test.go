@@ -31,6 +31,20 @@ func (h *host) asks(container, server, args string) string {
 	return strings.Join(words, "\n")
 }
 
+// soonAnswered waits until a question about a container is answered by a server with want.
+func (h *host) soonAnswered(container, server, question, want string) {
+	h.Helper()
+	err := lab.Poll(h.ctx, question+" at "+server, func() error {
+		if got := h.asks(container, server, question); !strings.Contains(got, want) {
+			return fmt.Errorf("it is answered by %q, want %q", got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		h.Error(err)
+	}
+}
+
 // sameAnswers asserts that a question about a container is answered by each of the
 // servers as it is at 127.0.0.11, over UDP and TCP, and returns the answer.
 func (h *host) sameAnswers(container, question string, servers ...string) string {
@@ -207,15 +221,7 @@ docker run -d --name asker --network lab busybox sleep 1d
 		// after them is by what was made anew.
 		for _, harm := range []string{"nft delete table inet ournet", "ip link del gate0"} {
 			h.run(harm)
-			err := lab.Poll(h.ctx, "answers after "+harm, func() error {
-				if got := h.asks("asker", "10.43.0.1", "web"); !strings.Contains(got, "10.43.0.9") {
-					return fmt.Errorf("web is answered by %q", got)
-				}
-				return nil
-			})
-			if err != nil {
-				h.Error(err)
-			}
+			h.soonAnswered("asker", "10.43.0.1", "web", "10.43.0.9")
 		}
 		l.end(true)
 		before := h.listening("28533")
@@ -269,26 +275,14 @@ docker network create -d ournet --subnet 10.47.0.0/24 --gateway 10.47.0.1 lab
 docker run -d --name web --network lab --ip 10.47.0.9 busybox sleep 1d
 docker run -d --name asker --network lab --ip 10.47.0.8 busybox sleep 1d
 `)
-		answer := func(server, question, want string) {
-			h.Helper()
-			err := lab.Poll(h.ctx, question+" at "+server, func() error {
-				if got := h.asks("asker", server, question); !strings.Contains(got, want) {
-					return fmt.Errorf("it is answered by %q, want %q", got, want)
-				}
-				return nil
-			})
-			if err != nil {
-				h.Error(err)
-			}
-		}
 		const own, atGateway = "-b 127.0.0.1#5301 web", "-b 10.47.0.8#5302 web"
-		answer("127.0.0.11", own, "5 IN A 10.47.0.9")
-		answer("10.47.0.1", atGateway, "5 IN A 10.47.0.9")
+		h.soonAnswered("asker", "127.0.0.11", own, "5 IN A 10.47.0.9")
+		h.soonAnswered("asker", "10.47.0.1", atGateway, "5 IN A 10.47.0.9")
 		h.run("docker plugin disable -f " + pluginName)
-		answer("127.0.0.11", own, "600 IN A 10.47.0.9")
-		answer("10.47.0.1", atGateway, "no answer")
+		h.soonAnswered("asker", "127.0.0.11", own, "600 IN A 10.47.0.9")
+		h.soonAnswered("asker", "10.47.0.1", atGateway, "no answer")
 		h.run("docker plugin enable " + pluginName)
-		answer("127.0.0.11", own, "5 IN A 10.47.0.9")
-		answer("10.47.0.1", atGateway, "5 IN A 10.47.0.9")
+		h.soonAnswered("asker", "127.0.0.11", own, "5 IN A 10.47.0.9")
+		h.soonAnswered("asker", "10.47.0.1", atGateway, "5 IN A 10.47.0.9")
 	})
 }
