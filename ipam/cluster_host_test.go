@@ -154,19 +154,20 @@ func TestCluster_idleReserveIsGivenBack(t *testing.T) {
 // itself what was.
 func TestCluster_hostThatComesBackWhileItIsFreed(t *testing.T) {
 	t.Parallel()
-	l := newLand(t, "a", "b")
+	l := newLand(t, "a")
+	alive := store.AliveKey("a")
+	back := &whenWritten{KV: l.kv.KV, then: store.Set(alive, []byte("{}"))}
+	l.kv = &kv{KV: back} // b's way to the store that a has
+	l.host("b")
 	first, second := l.network("10.1.0.0/28", ""), l.network("10.2.0.0/28", "")
 	a, b := l.worlds["a"], l.worlds["b"]
 	freed, kept := a.lease(any4(first)), a.lease(static(second, "10.2.0.9", ""))
 	a.bind(first, freed, "endpoint-freed")
 	a.bind(second, kept, "endpoint-kept")
 	l.run("a")
-	alive := store.AliveKey("a")
-	back := &whenWritten{KV: l.kv.KV, key: store.ShardsPrefix("10.1.0.0/28"), then: store.Set(alive, []byte("{}"))}
-	l.kv.KV = back
+	back.prefix = store.ShardsPrefix("10.1.0.0/28")
 	err := b.FreeHost(t.Context(), "a", store.Check(alive, 0))
 	wantError(t, err, ledger.ErrNotSo, alive)
-	l.kv.KV = back.KV
 	b.wantRefused(static(second, kept.String(), "web"), ipam.ErrInUse, "host a")
 	a.Recheck()
 	l.await("it to find out", func() bool {
@@ -176,19 +177,20 @@ func TestCluster_hostThatComesBackWhileItIsFreed(t *testing.T) {
 	wantError(t, err, ipam.ErrInUse, freed.String(), "endpoint-fre")
 }
 
-// whenWritten does something more right after the first write of certain keys.
+// whenWritten does something more right after the first write of a key with the prefix,
+// once that is set.
 type whenWritten struct {
 	store.KV
 
-	key  string
-	then store.Op
-	once sync.Once
+	prefix string
+	then   store.Op
+	once   sync.Once
 }
 
 func (w *whenWritten) Apply(ctx context.Context, ops ...store.Op) (store.Index, error) {
 	at, err := w.KV.Apply(ctx, ops...)
 	for _, op := range ops {
-		if err == nil && op.Kind != store.OpCheck && strings.HasPrefix(op.Key, w.key) {
+		if err == nil && w.prefix != "" && op.Kind != store.OpCheck && strings.HasPrefix(op.Key, w.prefix) {
 			w.once.Do(func() { _, err = w.KV.Apply(ctx, w.then) })
 		}
 	}
