@@ -158,6 +158,7 @@ func (m *Manager) surrender(ctx context.Context, p *pool, base netip.Addr, b led
 		case l.writing != nil || l.Released.IsZero():
 			b = b.Without(ledger.Only(a))
 		default:
+			l.writing = make(chan struct{})
 			forget = append(forget, a)
 			ops = append(ops, store.Delete(p.id.leaseKey(a)))
 		}
@@ -168,12 +169,17 @@ func (m *Manager) surrender(ctx context.Context, p *pool, base netip.Addr, b led
 	err := m.writeReserve(ctx, p, owned, []netip.Addr{base}, ops...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, a := range forget {
+		l := p.leases[a]
+		if err == nil {
+			p.put(a, nil)
+		}
+		close(l.writing)
+		l.writing = nil
+	}
 	if err != nil {
 		p.own(ledger.Holdings{base: b})
 		return ledger.Bits{}, err
-	}
-	for _, a := range forget {
-		p.put(a, nil)
 	}
 	return b, nil
 }
