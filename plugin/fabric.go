@@ -14,6 +14,7 @@ import (
 
 	"github.com/ournet/ournet/driver"
 	"github.com/ournet/ournet/internal/cluster"
+	"github.com/ournet/ournet/internal/turn"
 	"github.com/ournet/ournet/ipam"
 	"github.com/ournet/ournet/plugin/names"
 )
@@ -64,6 +65,11 @@ type fabric struct {
 	made func(driver.Network)
 	// fitMTU returns the MTU that a network can have here, for the one asked for.
 	fitMTU func(asked int) (int, error)
+
+	// turns has what the cluster is told of endpoints told one after the other, each as
+	// the records are when its turn comes: what was read before may have changed, and
+	// who changed it may have told of it.
+	turns turn.Turns
 
 	mu sync.Mutex // guards all below
 	// fresh are networks that the engine is not known to have for good: if it has one
@@ -208,7 +214,8 @@ func (f *fabric) Announce(ctx context.Context, n driver.Network, ep driver.Endpo
 	if _, ok := clusterID(n); !ok {
 		return nil
 	}
-	if err := f.cluster.Announce(ctx, f.endpoint(n, ep)); err != nil {
+	err := f.inTurn(ctx, func() error { return f.cluster.Announce(ctx, f.endpoint(n, ep)) })
+	if err != nil {
 		return fmt.Errorf("tell the cluster of endpoint %s: %w", ep.ID.Short(), err)
 	}
 	return nil
@@ -220,14 +227,34 @@ func (f *fabric) Withdraw(ctx context.Context, n driver.Network, id driver.Endpo
 	if !ok {
 		return nil
 	}
-	if err := f.cluster.Withdraw(ctx, network, cluster.EndpointID(id)); err != nil {
+	err := f.inTurn(ctx, func() error { return f.cluster.Withdraw(ctx, network, cluster.EndpointID(id)) })
+	if err != nil {
 		return fmt.Errorf("tell the cluster that endpoint %s is gone: %w", id.Short(), err)
 	}
 	return nil
 }
 
+// inTurn tells the cluster of endpoints when nobody else does.
+func (f *fabric) inTurn(ctx context.Context, tell func() error) error {
+	done, err := f.turns.Take(ctx, "what the cluster is told of endpoints")
+	if err != nil {
+		return err
+	}
+	defer done()
+	return tell()
+}
+
 // sync tells the cluster of all endpoints that have joined, and of no others.
-func (f *fabric) sync(ctx context.Context, have []driver.Attached) error {
+func (f *fabric) sync(ctx context.Context, networks NetworkLister) error {
+	err := f.inTurn(ctx, func() error { return f.cluster.Sync(ctx, f.joined(networks.All())) })
+	if err != nil {
+		return fmt.Errorf("tell the cluster of this host's endpoints: %w", err)
+	}
+	return nil
+}
+
+// joined returns what the cluster is to know.
+func (f *fabric) joined(have []driver.Attached) []cluster.Endpoint {
 	var all []cluster.Endpoint
 	for _, a := range have {
 		if _, ok := clusterID(a.Network); !ok {
@@ -239,10 +266,7 @@ func (f *fabric) sync(ctx context.Context, have []driver.Attached) error {
 			}
 		}
 	}
-	if err := f.cluster.Sync(ctx, all); err != nil {
-		return fmt.Errorf("tell the cluster of this host's endpoints: %w", err)
-	}
-	return nil
+	return all
 }
 
 // endpoint is what the cluster is to know of an endpoint.

@@ -256,7 +256,7 @@ func TestFabric_containersComeAndGoWithoutTheStore(t *testing.T) {
 	a.must(t, "/NetworkDriver.CreateEndpoint", a.both("a1", "e2", `,"Interface":{"Address":"`+addr+`/24"}`))
 	a.must(t, "/NetworkDriver.Join", a.both("a1", "e2", `,"SandboxKey":"/run/docker/netns/e2"`))
 	a.must(t, "/NetworkDriver.Leave", a.both("a1", "e1", ""))
-	if err := a.sync(t.Context(), a.networks.All()); err != nil {
+	if err := a.sync(t.Context(), a.networks); err != nil {
 		t.Errorf("sync = %v", err)
 	}
 	a.gate.open()

@@ -51,7 +51,7 @@ type entryWatcher interface {
 
 // syncer tells the cluster of all that this host has of it.
 type syncer interface {
-	sync(ctx context.Context, have []driver.Attached) error
+	sync(ctx context.Context, networks NetworkLister) error
 }
 
 // keeper keeps records, addresses, kernel and engine in agreement: at start, when
@@ -92,7 +92,7 @@ func (k *keeper) start(ctx context.Context) error {
 		// After a boot nothing is there, so this is no surprise yet.
 		k.log.Info("set up: " + what)
 	}
-	return errors.Join(aerr, err, k.cluster.sync(ctx, k.networks.All()))
+	return errors.Join(aerr, err, k.cluster.sync(ctx, k.networks))
 }
 
 // run sweeps until ctx ends: every [sweepEvery], and soon after something was heard
@@ -139,7 +139,7 @@ func (k *keeper) sweep(ctx context.Context, cause string) {
 	if err := k.repair(ctx, cause); err != nil {
 		k.log.WithError(err).Error("sweep")
 	}
-	if err := k.cluster.sync(ctx, k.networks.All()); err != nil {
+	if err := k.cluster.sync(ctx, k.networks); err != nil {
 		k.log.WithError(err).Error("sweep what the cluster was told")
 	}
 	all, err := k.engine.View(ctx, k.pluginID) // our own engine's alone
