@@ -53,7 +53,7 @@ func (d *Driver) EnsureNetwork(ctx context.Context, n driver.Network) error {
 		return err
 	}
 	// The rules first, so that the first packet is judged.
-	if err := d.rules.SetUnderlay(ctx, d.underlay()); err != nil {
+	if err := d.RefreshHosts(ctx); err != nil {
 		return fmt.Errorf("network %s: %w", n.ID.Short(), err)
 	}
 	if err := d.rules.AddNetwork(ctx, wantRules(n, d.opts.Port)); err != nil {

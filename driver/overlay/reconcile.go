@@ -31,7 +31,7 @@ func (d *Driver) Reconcile(ctx context.Context, want []driver.Attached, unreadab
 			errs = append(errs, err)
 		}
 	}
-	note(d.rules.Set(ctx, d.wantState(want)))
+	note(d.setRules(ctx, want))
 	for _, a := range want {
 		note(d.ensureDevices(a.Network))
 	}
@@ -107,6 +107,16 @@ func (d *Driver) forget(want []driver.Attached) {
 }
 
 // wantState says what the packet filter should hold as a whole.
+// setRules brings the rules to what the records and the peers say.
+func (d *Driver) setRules(ctx context.Context, want []driver.Attached) ([]string, error) {
+	done, err := d.turns.Take(ctx, allHosts)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return d.rules.Set(ctx, d.wantState(want))
+}
+
 func (d *Driver) wantState(want []driver.Attached) firewall.State {
 	s := firewall.State{Sources: port.Sources(want), Underlay: d.underlay()}
 	for _, a := range want {

@@ -13,8 +13,13 @@ import (
 	"github.com/ournet/ournet/internal/link"
 )
 
-// allNetworks is the turn that the work on one network shares, and that on all takes.
-const allNetworks = "all networks"
+const (
+	// allNetworks is the turn that the work on one network shares, and that on all takes.
+	allNetworks = "all networks"
+	// allHosts is the turn to tell the rules which hosts there are, taken after those of
+	// networks: what was known before it may not be so any more.
+	allHosts = "all hosts"
+)
 
 // table is what the bridge and the VXLAN device of a network were told.
 type table struct {
@@ -61,6 +66,11 @@ func (d *Driver) Refresh(ctx context.Context, n driver.Network) error {
 // RefreshHosts lets in what the hosts of the cluster send that are known now, and
 // nobody else.
 func (d *Driver) RefreshHosts(ctx context.Context) error {
+	done, err := d.turns.Take(ctx, allHosts)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := d.rules.SetUnderlay(ctx, d.underlay()); err != nil {
 		return fmt.Errorf("let in the hosts of the cluster: %w", err)
 	}
