@@ -1,6 +1,7 @@
 package ipam_test
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 
@@ -45,4 +46,51 @@ func TestCluster_sweepWhileAnAddressIsGiven(t *testing.T) {
 		}
 		a.wantRefused(static(id, given.String(), ""), ipam.ErrInUse, "host b")
 	})
+}
+
+// Containers that start at once on a host with nothing in reserve all get addresses that
+// another host has idle.
+func TestCluster_manyAskTheSameHostAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLand(t, "a", "b")
+			id := l.network("10.1.0.0/28", "")
+			a, b := l.worlds["a"], l.worlds["b"]
+			idle := a.leaseAll(id)
+			for _, addr := range idle {
+				a.release(id, addr)
+			}
+			l.run("a")
+			var asked []<-chan answer
+			for range idle {
+				asked = append(asked, b.ask(any4(id)))
+			}
+			got := make(map[netip.Addr]bool)
+			for _, ask := range asked {
+				answer := <-ask
+				if answer.err != nil {
+					t.Error(answer.err)
+				}
+				got[answer.addr.Addr()] = true
+			}
+			if len(got) != len(idle) {
+				t.Errorf("%d of %d addresses were had", len(got), len(idle))
+			}
+		})
+	}
+}
+
+// leaseAll leases addresses until there are none.
+func (w *world) leaseAll(id ipam.PoolID) []netip.Addr {
+	w.t.Helper()
+	var had []netip.Addr
+	for {
+		got, err := w.RequestAddress(w.t.Context(), any4(id))
+		if err != nil {
+			wantError(w.t, err, ipam.ErrExhausted)
+			return had
+		}
+		had = append(had, got.Addr())
+	}
 }

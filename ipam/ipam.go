@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/ournet/ournet/internal/store"
 	"github.com/ournet/ournet/internal/turn"
@@ -68,6 +69,9 @@ type Manager struct {
 	// turns are those of pools that hosts share, by subnet: one change of the ledger
 	// at a time. Taken after a pool is closed, never before.
 	turns turn.Turns
+	// asking are the questions to other hosts that are under way: two claims of one host
+	// for the same would be taken for left over, each by the other.
+	asking singleflight.Group
 
 	mu    sync.Mutex // guards all below, and everything in the pools
 	pools map[PoolID]*pool

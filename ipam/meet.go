@@ -221,14 +221,23 @@ func (m *Manager) fromHolder(ctx context.Context, p *pool, do func(context.Conte
 	return err
 }
 
-// askHost asks a host to give an address, or any.
+// askHost asks a host to give an address, or any. Who asks for the same meanwhile gets
+// the same answer.
 func (m *Manager) askHost(ctx context.Context, p *pool, host string, a netip.Addr) error {
 	if !m.cluster.alive(host) {
 		return &ledger.NoAnswerError{Host: host}
 	}
-	return m.ask(ctx, "asking host "+host, func(ctx context.Context, l *ledger.Ledger) error {
-		return l.Ask(ctx, host, p.Subnet, a)
+	answer := m.asking.DoChan(fmt.Sprint(host, p.Subnet, a), func() (any, error) {
+		return nil, m.ask(context.WithoutCancel(ctx), "asking host "+host, func(ctx context.Context, l *ledger.Ledger) error {
+			return l.Ask(ctx, host, p.Subnet, a)
+		})
 	})
+	select {
+	case got := <-answer:
+		return got.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // share makes an address the network's on all hosts: its gateway, whichever that is
@@ -302,15 +311,21 @@ func (m *Manager) askOthers(ctx context.Context, p *pool) error {
 		return err
 	}
 	hosts := slices.SortedFunc(maps.Keys(holders), func(a, b string) int { return holders[b] - holders[a] })
-	for _, host := range hosts {
-		err := m.askHost(ctx, p, host, netip.Addr{})
+	for len(hosts) > 0 {
+		err := m.askHost(ctx, p, hosts[0], netip.Addr{})
 		if err == nil {
-			return m.refill(ctx, p)
+			if err = m.refill(ctx, p); !errors.Is(err, ledger.ErrFull) {
+				return err
+			}
+			if ctx.Err() == nil {
+				continue // other requests got what it gave
+			}
 		}
 		m.log.WithField("pool", p.Subnet).Debugf("no address of another host: %v", err)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		hosts = hosts[1:]
 	}
-	return fmt.Errorf("%w of %s", ledger.ErrFull, p.Subnet)
+	return m.refill(ctx, p) // another request may have been given more than it needs
 }

@@ -106,7 +106,6 @@ func (d *Driver) forget(want []driver.Attached) {
 	}
 }
 
-// wantState says what the packet filter should hold as a whole.
 // setRules brings the rules to what the records and the peers say.
 func (d *Driver) setRules(ctx context.Context, want []driver.Attached) ([]string, error) {
 	done, err := d.turns.Take(ctx, allHosts)
@@ -117,6 +116,7 @@ func (d *Driver) setRules(ctx context.Context, want []driver.Attached) ([]string
 	return d.rules.Set(ctx, d.wantState(want))
 }
 
+// wantState says what the packet filter should hold as a whole.
 func (d *Driver) wantState(want []driver.Attached) firewall.State {
 	s := firewall.State{Sources: port.Sources(want), Underlay: d.underlay()}
 	for _, a := range want {

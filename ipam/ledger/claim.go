@@ -56,7 +56,7 @@ func (e *RefusedError) Error() string { return e.Why + " on host " + e.Host }
 func (e *RefusedError) Is(target error) bool { return target == ErrTaken }
 
 // Ask asks a host for an address of a pool, or for any, and waits until it has given
-// or refused it.
+// or refused it. This host asks for the same only once at a time.
 func (l *Ledger) Ask(ctx context.Context, holder string, subnet netip.Prefix, a netip.Addr) error {
 	what := "any." + l.host
 	if a.IsValid() {
@@ -69,8 +69,7 @@ func (l *Ledger) Ask(ctx context.Context, holder string, subnet netip.Prefix, a 
 	}
 	index, err := l.kv.Apply(ctx, store.CAS(key, value, 0))
 	if errors.Is(err, store.ErrConflict) {
-		// Somebody else's for the same address, or one of ours from before a crash.
-		if err := l.withdraw(ctx, key); err != nil {
+		if err := l.clear(ctx, key); err != nil {
 			return err
 		}
 		index, err = l.kv.Apply(ctx, store.CAS(key, value, 0))
@@ -83,30 +82,37 @@ func (l *Ledger) Ask(ctx context.Context, holder string, subnet netip.Prefix, a 
 		// Not with ctx, which may be why nothing came.
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 		defer cancel()
-		err = errors.Join(err, unlessConflict(l.drop(tidy, key)))
+		if cerr := l.clear(tidy, key); !errors.Is(cerr, ErrTaken) { // else another host asks now
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }
 
-// withdraw removes a claim of this host that was left over, or fails if it is
-// another host's.
-func (l *Ledger) withdraw(ctx context.Context, key string) error {
-	pair, err := l.kv.Get(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+// clear removes a claim of this host, from just now or from before a crash, or one that
+// was refused and that who asked has not cleared away. That another host is still asking
+// is an [ErrTaken].
+func (l *Ledger) clear(ctx context.Context, key string) error {
+	for {
+		pair, err := l.kv.Get(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var c Claim
+		if err := decode(pair.Value, &c); err != nil {
+			return fmt.Errorf("claim %s: %w", key, err)
+		}
+		if c.From != l.host && c.Refused == "" {
+			return fmt.Errorf("address %s is %w: host %s is just asking for it", c.Addr, ErrTaken, c.From)
+		}
+		_, err = l.kv.Apply(ctx, store.DeleteCAS(key, pair.Index))
+		if !errors.Is(err, store.ErrConflict) { // which says that it was answered just now
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	var c Claim
-	if err := decode(pair.Value, &c); err != nil {
-		return fmt.Errorf("claim %s: %w", key, err)
-	}
-	if c.From != l.host {
-		return fmt.Errorf("address %s is %w: host %s is just asking for it", c.Addr, ErrTaken, c.From)
-	}
-	_, err = l.kv.Apply(ctx, store.DeleteCAS(key, pair.Index))
-	return unlessConflict(err)
 }
 
 func (l *Ledger) drop(ctx context.Context, key string) error {
