@@ -99,19 +99,26 @@ func (n *Names) SetNetwork(d driver.Network) {
 // RemoveNetwork forgets a network with all its endpoints.
 func (n *Names) RemoveNetwork(id driver.NetworkID) {
 	n.gateways.remove(id)
-	n.mu.Lock()
-	var left []driver.EndpointID
-	if have, ok := n.networks[id]; ok {
-		left = slices.Collect(maps.Keys(have.endpoints))
+	for _, former := range n.forget(id) {
+		n.stations.later(former)
 	}
-	n.mu.Unlock()
-	for _, ep := range left {
-		n.Leave(id, ep)
-	}
+}
+
+// forget removes a network with what is in it at that moment, and returns the sandboxes
+// that have no endpoint any more.
+func (n *Names) forget(id driver.NetworkID) (empty []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if have, ok := n.networks[id]; ok {
+		for ep := range have.endpoints {
+			if key := n.removeLocked(id, ep); key != "" {
+				empty = append(empty, key)
+			}
+		}
+	}
 	delete(n.networks, id)
 	n.parts.Records.RemoveNetwork(dns.NetworkID(id))
+	return empty
 }
 
 // setName is called when the engine has told what a network is called.
@@ -165,6 +172,10 @@ func (n *Names) enter(ep driver.Endpoint) (empty string) {
 func (n *Names) remove(network driver.NetworkID, id driver.EndpointID) (empty string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.removeLocked(network, id)
+}
+
+func (n *Names) removeLocked(network driver.NetworkID, id driver.EndpointID) (empty string) {
 	have, ok := n.networks[network]
 	if !ok || have.endpoints[id] == nil {
 		return ""
