@@ -85,16 +85,18 @@ func (r *rivals) end(takenBack bool) (takeBack bool) {
 // If a user asks for the very subnet of that network before its own request came, it is
 // that one which waits, in vain, and is refused.
 func (r *rivals) enter(ctx context.Context, subnet netip.Prefix) (answered func(pool string, err error)) {
+	waiting, cancel := context.WithTimeout(ctx, rivalTime)
+	defer cancel()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.making; m != nil {
+	for m := r.making; m != nil && waiting.Err() == nil; m = r.making {
 		if m.asked[subnet] {
 			delete(m.asked, subnet)
 			return func(string, error) {} // propagation's own
 		}
 		m.wanted = true
 		r.mu.Unlock()
-		m.await(ctx)
+		m.await(waiting)
 		r.mu.Lock()
 	}
 	r.count++
@@ -108,10 +110,8 @@ func (r *rivals) enter(ctx context.Context, subnet netip.Prefix) (answered func(
 	}
 }
 
-// await waits for the end, for as long as a request can.
+// await waits for the end, as long as ctx lasts.
 func (m *making) await(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, rivalTime)
-	defer cancel()
 	select {
 	case <-m.done:
 	case <-ctx.Done():

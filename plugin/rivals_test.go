@@ -88,6 +88,35 @@ func TestRivals_userWaitsUntilPropagationIsOutOfTheWay(t *testing.T) {
 	}
 }
 
+// A user who waits goes on waiting if propagation makes the next network at once.
+func TestRivals_userWaitsForTheNextAsWell(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRivals()
+		r.begin(labOf("10.1.0.0/24"))
+		var user time.Time
+		go func() {
+			answered := r.enter(t.Context(), netip.Prefix{})
+			user = time.Now()
+			answered("pool", nil)
+		}()
+		synctest.Wait()
+		r.end(true)
+		if !r.begin(labOf("10.2.0.0/24")) {
+			return // the user was faster
+		}
+		synctest.Wait()
+		if !user.IsZero() {
+			t.Error("the user does not wait")
+		}
+		r.end(true)
+		synctest.Wait()
+		if user.IsZero() {
+			t.Error("the user waits for nothing")
+		}
+	})
+}
+
 // Nobody waits for longer than a verb can, whatever the engine does.
 func TestRivals_waitIsBounded(t *testing.T) {
 	t.Parallel()
