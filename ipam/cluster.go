@@ -157,7 +157,9 @@ func (m *Manager) joinPool(ctx context.Context, req PoolRequest, routes []netip.
 		return err
 	})
 	if err == nil {
+		m.mu.Lock()
 		j.g.Gateway, j.g.Aux, j.g.checked = j.record.Gateway, j.record.Aux, true
+		m.mu.Unlock()
 		err = m.writePool(ctx, j.g, store.Delete(store.LocalLeavingKey(j.g.Subnet.String())))
 		if err != nil {
 			j.g.isNew = false // writePool has taken it back

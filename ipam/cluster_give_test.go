@@ -68,11 +68,11 @@ func TestCluster_manyAskTheSameHostAtOnce(t *testing.T) {
 			}
 			got := make(map[netip.Addr]bool)
 			for _, ask := range asked {
-				answer := <-ask
-				if answer.err != nil {
-					t.Error(answer.err)
+				a := <-ask
+				if a.err != nil {
+					t.Error(a.err)
 				}
-				got[answer.addr.Addr()] = true
+				got[a.addr.Addr()] = true
 			}
 			if len(got) != len(idle) {
 				t.Errorf("%d of %d addresses were had", len(got), len(idle))
