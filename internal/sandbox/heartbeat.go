@@ -144,13 +144,21 @@ func (s *Sandboxes) renew(key string, b *Sandbox) error {
 // Yield gives all queries back to the engine's resolver, until rules are renewed. Call
 // it before [Sandboxes.Close], and before whoever answers ends: nothing is lost then.
 func (s *Sandboxes) Yield() {
-	for key, b := range s.all() {
-		if err := b.table.yield(); err != nil {
-			// They run out by themselves.
-			s.log.WithError(err).WithField("sandbox", key).Debug("queries are not given back at once")
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), yieldTime)
+	defer cancel()
+	for _, key := range s.keys() {
+		s.with(ctx, key, func(key string, b *Sandbox) {
+			if err := b.table.yield(); err != nil {
+				// They run out by themselves.
+				s.log.WithError(err).WithField("sandbox", key).Debug("queries are not given back at once")
+			}
+		})
 	}
 }
+
+// yieldTime bounds the wait for work on sandboxes that is under way when the process
+// ends. Rules that are not given back meanwhile run out by themselves.
+const yieldTime = time.Second
 
 // Close closes all sandboxes. The rules stay, without effect, for the next process.
 func (s *Sandboxes) Close() {
