@@ -30,6 +30,24 @@ func (m *Manager) ReleaseAddress(ctx context.Context, id PoolID, addr netip.Addr
 	return nil
 }
 
+// FreeAddress is [Manager.UnbindAddress] and [Manager.ReleaseAddress] at one time: nobody
+// is given the lease that is about to end. What is not bound to that endpoint is not
+// touched. If it fails, the lease has the time to confirm left.
+func (m *Manager) FreeAddress(ctx context.Context, id PoolID, addr netip.Addr, endpoint string) error {
+	addr = addr.Unmap()
+	m.mu.Lock()
+	holder := m.holderLocked(id, addr)
+	m.mu.Unlock()
+	_, err := m.end(ctx, holder, addr, func(_ *pool, l *lease) bool {
+		return endpoint != "" && l.endpoint == endpoint
+	})
+	if err != nil {
+		m.UnbindAddress(id, addr, endpoint)
+		return fmt.Errorf("free address %s: %w", addr, err)
+	}
+	return nil
+}
+
 // end ends the lease of addr, or the memory of it, if there is one of which want
 // reports true. It reports whether it did.
 func (m *Manager) end(ctx context.Context, id PoolID, addr netip.Addr, want func(*pool, *lease) bool) (bool, error) {

@@ -66,11 +66,16 @@ func (v *networkVerbs) deleteEndpoint(ctx context.Context, req *netapi.DeleteEnd
 	if err != nil {
 		return struct{}{}, nil //nolint:nilerr // what has no valid id was never made
 	}
-	return struct{}{}, v.dropEndpoint(ctx, nid, eid)
+	return struct{}{}, v.dropEndpoint(ctx, nid, eid, func(n driver.Network, ep driver.Endpoint) error {
+		v.unbindAddrs(n, ep, driver.Endpoint{})
+		return nil
+	})
 }
 
-// dropEndpoint removes an endpoint and lets go of its addresses.
-func (v *networkVerbs) dropEndpoint(ctx context.Context, nid driver.NetworkID, eid driver.EndpointID) error {
+// dropEndpoint removes an endpoint; letGo lets go of its addresses.
+func (v *networkVerbs) dropEndpoint(ctx context.Context, nid driver.NetworkID, eid driver.EndpointID,
+	letGo func(n driver.Network, ep driver.Endpoint) error,
+) error {
 	done, err := v.turns.Take(ctx, string(eid))
 	if err != nil {
 		return err
@@ -82,8 +87,8 @@ func (v *networkVerbs) dropEndpoint(ctx context.Context, nid driver.NetworkID, e
 	if err := unlessUnknown(v.networks.DeleteEndpoint(ctx, nid, eid)); err != nil {
 		return err // still on record, so its addresses stay bound
 	}
-	v.unbindAddrs(n, ep, driver.Endpoint{})
-	return v.fabric.Withdraw(ctx, n, eid) // the engine leaves out Leave when it forces
+	// The engine leaves out Leave when it forces.
+	return errors.Join(letGo(n, ep), v.fabric.Withdraw(ctx, n, eid))
 }
 
 // unbindAddrs lets go of the addresses of ep, but for those that keep has as well.

@@ -188,7 +188,7 @@ func (k *keeper) forget(ctx context.Context, view map[string]engine.Network) err
 	var errs []error
 	for _, ep := range gone.endpoints {
 		k.log.WithField("endpoint", ep.ID.Short()).Warn("endpoint removed: the engine no longer knows it")
-		errs = append(errs, k.verbs.dropEndpoint(ctx, ep.Network, ep.ID), k.releaseAddrs(ctx, ep))
+		errs = append(errs, k.forgetEndpoint(ctx, ep))
 	}
 	for _, id := range gone.networks {
 		k.log.WithField("network", id.Short()).Warn("network removed: the engine no longer knows it")
@@ -197,15 +197,16 @@ func (k *keeper) forget(ctx context.Context, view map[string]engine.Network) err
 	return errors.Join(errs...)
 }
 
-// releaseAddrs gives back the addresses of an endpoint that is removed, as the engine
-// would have. One that has been taken up by another endpoint is let alone.
-func (k *keeper) releaseAddrs(ctx context.Context, ep driver.Endpoint) error {
-	n, _ := k.networks.Network(ep.Network)
-	var errs []error
-	for _, l := range ownLeases(n, ep) {
-		errs = append(errs, k.addresses.ReleaseAddress(ctx, l.pool, l.addr))
-	}
-	return errors.Join(errs...)
+// forgetEndpoint removes an endpoint and gives back its addresses, as the engine would
+// have. One that has been taken up by another endpoint is let alone.
+func (k *keeper) forgetEndpoint(ctx context.Context, ep driver.Endpoint) error {
+	return k.verbs.dropEndpoint(ctx, ep.Network, ep.ID, func(n driver.Network, ep driver.Endpoint) error {
+		var errs []error
+		for _, l := range ownLeases(n, ep) {
+			errs = append(errs, k.addresses.FreeAddress(ctx, l.pool, l.addr, string(ep.ID)))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // releasePools gives back the pools of a network that is about to be removed; they go

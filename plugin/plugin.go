@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (err er
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	p := &parts{cfg: cfg, log: log, repairs: newRepairs()}
-	defer func() { err = errors.Join(err, closeAll(listeners), p.close()) }()
+	defer func() { err = errors.Join(err, closeAll(listeners), p.close()) }() //nolint:contextcheck // which has ended by then
 	if err := p.open(ctx, blocks); err != nil {
 		return fmt.Errorf("%w: %w", ErrStart, err)
 	}
