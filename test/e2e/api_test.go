@@ -66,12 +66,15 @@ func (h *host) askPlugin(path string, value any) error {
 	return call(h.ctx, socket, http.MethodGet, path, value)
 }
 
+// callTime is how long an answer may take on a machine that has much else to do.
+const callTime = time.Minute
+
 func call(ctx context.Context, socket, method, path string, value any) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
 	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://unix"+path, http.NoBody)
 	if err != nil {

@@ -16,9 +16,9 @@ const (
 	chaosSteps = 22
 	// chaosNames is how many containers there are at most.
 	chaosNames = 6
-	// unused is how long the plugin keeps what nobody took up or nobody knows,
-	// with the time until it looks.
-	unused = 110 * time.Second
+	// unused is how long the plugin keeps what nobody took up or nobody knows, with the
+	// time until it looks: 90 s, and as much again on a machine that has much else to do.
+	unused = 180 * time.Second
 )
 
 // The plugin is killed at random moments, again and again, while containers come and

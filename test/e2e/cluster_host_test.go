@@ -137,7 +137,7 @@ func (h *host) removeNetworks() error {
 
 // propagation bounds what takes much less than a second on an idle machine; the tests
 // print how long it took.
-const propagation = 20 * time.Second
+const propagation = 25 * time.Second
 
 // everywhere waits until all hosts have the network.
 func (c *cluster) everywhere(name string) {

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"slices"
@@ -133,6 +135,23 @@ func (h *host) refusesInOneLine(line string, words ...string) {
 	}
 }
 
+// refusesAtLast waits until a command, which fails from the first time on, says the word:
+// the plugin hears a moment later what the engine calls a network.
+func (h *host) refusesAtLast(line, word string) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.ctx, propagation)
+	defer cancel()
+	err := lab.Poll(ctx, "the word "+word, func() error {
+		if said := h.refuses(line); !strings.Contains(said, word) {
+			return fmt.Errorf("%s says %q", line, said)
+		}
+		return nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
 // What one network can have wrong is refused when it is made, or reported where it
 // cannot be had.
 func TestCluster_wrongNetworks(t *testing.T) {
@@ -151,6 +170,7 @@ func TestCluster_wrongNetworks(t *testing.T) {
 		h3.run("docker network create -d ournet --ipam-driver ournet --subnet 10.59.0.0/24 yard")
 		h1.refusesInOneLine(create+"--subnet 10.59.0.0/16 around",
 			"subnet 10.59.0.0/16 overlaps the subnet 10.59.0.0/24 on host "+h3.Name+"; choose another --subnet")
+		h3.refusesAtLast(create+"--subnet 10.59.0.0/16 around", `network "yard"`)
 		h3.refusesInOneLine(create+"--subnet 10.59.0.0/16 around",
 			`subnet 10.59.0.0/16 overlaps the subnet 10.59.0.0/24 of network "yard" on this host; choose another --subnet`)
 		h3.refusesInOneLine(create+"-o com.docker.network.driver.mtu=9000 --subnet 10.62.0.0/24 wide", "9000", "1450")

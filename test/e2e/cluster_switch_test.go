@@ -27,7 +27,7 @@ func TestCluster_pluginIsTakenIntoACluster(t *testing.T) {
 				h.run("docker plugin enable " + pluginName)
 				streams.areWhole()
 				e.isWhole()
-				h.run("docker run --rm --network front busybox ping -c 1 -W 2 web")
+				h.run("docker run --rm --network front busybox ping -c 1 -W 10 web")
 				h.run("docker restart web app vault")
 				e.isWhole()
 			})

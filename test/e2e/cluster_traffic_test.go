@@ -85,7 +85,7 @@ func (h *host) deviceOf(container, network string) string {
 // machine's own program: busybox's cannot forbid to cut it.
 func (h *host) ping(container, target string, size int, options ...string) error {
 	h.Helper()
-	argv := append([]string{"ping", "-n", "-c", "1", "-W", "2", "-s", strconv.Itoa(size)}, options...)
+	argv := append([]string{"ping", "-n", "-c", "1", "-W", "10", "-s", strconv.Itoa(size)}, options...)
 	_, err := lab.InNamespace(h.ctx, h.namespaceOf(container), append(argv, target)...)
 	if err != nil {
 		return fmt.Errorf("%d bytes from %s of %s: %w", size, container, h.Name, err)

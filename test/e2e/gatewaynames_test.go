@@ -214,7 +214,7 @@ docker run -d --name web --network lab --ip 10.43.0.9 busybox sleep 1d
 docker run -d --name asker --network lab busybox sleep 1d
 `)
 		h.answers("asker", "web", "Success 5 10.43.0.9")
-		l := h.startLookupsAt("asker", "10.43.0.1:53", "web", "10.43.0.9")
+		l := h.startLookupsAt("asker", "10.43.0.1:53", "web", "10.43.0.9", true)
 		h.killPlugin()
 		l.areOurs()
 		// What is taken away is gone when these commands return, so that an answer
@@ -223,7 +223,7 @@ docker run -d --name asker --network lab busybox sleep 1d
 			h.run(harm)
 			h.soonAnswered("asker", "10.43.0.1", "web", "10.43.0.9")
 		}
-		l.end(true)
+		l.end()
 		before := h.listening("28533")
 		if !strings.Contains(before, "10.43.0.1") {
 			h.Errorf("these listen: %s, want 10.43.0.1", before)

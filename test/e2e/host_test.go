@@ -138,8 +138,9 @@ func (h *host) refuses(line string, words ...string) string {
 	return failed.Output
 }
 
-// settle is how long the engine may work on after its answer.
-const settle = 5 * time.Second
+// settle is how long the engine may work on after its answer, on a machine that has much
+// else to do. It is less than the minute after which the plugin removes what nobody knows.
+const settle = 30 * time.Second
 
 // assertState reports what differs between the host's state and want, once the
 // engine has had time to finish what it does after its answer.

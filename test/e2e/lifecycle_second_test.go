@@ -67,7 +67,7 @@ func (h *host) bothWork() {
 			}
 		}
 		h.calledFromOutside("tcp", published)
-		h.run("docker run --rm --network " + network + " busybox ping -c 1 -W 2 " + server)
+		h.run("docker run --rm --network " + network + " busybox ping -c 1 -W 10 " + server)
 		for other := range networks {
 			if other == server {
 				continue

@@ -150,7 +150,7 @@ func upgradeWithContainers(e *estate) {
 	e.isWhole()
 	h.run("docker restart web app vault")
 	e.isWhole()
-	h.run("docker run --rm --network front busybox ping -c 1 -W 2 web")
+	h.run("docker run --rm --network front busybox ping -c 1 -W 10 web")
 	h.run("docker network create -d ournet later")
 	h.run("docker run --rm --network later busybox true")
 	h.run("docker network rm later")

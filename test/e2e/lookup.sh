@@ -21,6 +21,6 @@ ask glibc getent ahosts "$name"
 ask musl "$musl" "$name"
 nslookup() { /bin/busybox nslookup "$1" | sed 1,2d; } # without the server's own address
 ask busybox nslookup "$name"
-set -- +time=2 +tries=1 +noall +comments +answer "$name" A "$name" AAAA
+set -- +time=5 +tries=1 +noall +comments +answer "$name" A "$name" AAAA
 ask dig dig "$@"
 ask dig-tcp dig +tcp "$@"

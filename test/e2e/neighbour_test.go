@@ -46,7 +46,7 @@ func TestNeighbours_withoutIPv6OnTheirInterface(t *testing.T) {
 		if a := h.container("no6").NetworkSettings.Networks["dual"]; a.GlobalIPv6Address != "" {
 			h.Errorf("inspect shows the IPv6 address %s", a.GlobalIPv6Address)
 		}
-		h.run("docker exec with6 ping -4 -c 1 -W 2 no6")
+		h.run("docker exec with6 ping -4 -c 1 -W 10 no6")
 		h.refuses("docker exec with6 ping -6 -c 1 -W 1 no6", "bad address")
 		h.calledFromOutside("tcp", h.Address().String()+":8089")
 	})

@@ -50,7 +50,7 @@ func TestOption_mtuIsThatOfTheContainersInterface(t *testing.T) {
 			h.Errorf("eth0 has the MTU %s, want 1400", mtu)
 		}
 		// 28 bytes are the headers of IPv4 and ICMP.
-		h.run("docker exec c1 ping -c 1 -W 2 -s 1372 c2")
+		h.run("docker exec c1 ping -c 1 -W 10 -s 1372 c2")
 	})
 }
 

@@ -83,10 +83,10 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 	t.Parallel()
 	hosts := newCluster(t, lab.Engine29, lab.Engine2010, lab.Engine29)
 	first := hosts[0]
-	first.soon(20*time.Second, "docker ournet host ls --format {{.Name}}:{{.State}}", func(out string) bool { return strings.Count(out, ":up") == len(hosts) })
+	first.soon(propagation, "docker ournet host ls --format {{.Name}}:{{.State}}", func(out string) bool { return strings.Count(out, ":up") == len(hosts) })
 	first.run("docker network create -d ournet -o type=overlay --ipam-driver ournet --label team=blue --attachable lab")
 	for _, h := range hosts[1:] {
-		took := h.soon(10*time.Second, "docker network ls --filter label=team=blue --format {{.Name}}", has("lab"))
+		took := h.soon(propagation, "docker network ls --filter label=team=blue --format {{.Name}}", has("lab"))
 		t.Logf("on %s after %s", h.Name, took.Round(time.Millisecond))
 	}
 	addrs := make([]string, len(hosts))
@@ -96,8 +96,8 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 	}
 	for i, h := range hosts {
 		for j := range hosts {
-			h.soon(10*time.Second, fmt.Sprintf("docker exec c%d ping -c 1 -W 1 %s", i+1, addrs[j]), has("1 packets received"))
-			h.soon(10*time.Second, fmt.Sprintf("docker exec c%d ping -c 1 -W 1 c%d", i+1, j+1), has("1 packets received"))
+			h.soon(propagation, fmt.Sprintf("docker exec c%d ping -c 1 -W 1 %s", i+1, addrs[j]), has("1 packets received"))
+			h.soon(propagation, fmt.Sprintf("docker exec c%d ping -c 1 -W 1 c%d", i+1, j+1), has("1 packets received"))
 		}
 	}
 	t.Log(first.run("docker ournet network ls"))
@@ -107,7 +107,7 @@ func TestOverlay_networkOfOneHostIsThereOnAll(t *testing.T) {
 	}
 	hosts[1].run("docker network rm lab")
 	for _, h := range hosts {
-		took := h.soon(10*time.Second, "docker network ls --format {{.Name}}", hasNot("lab"))
+		took := h.soon(propagation, "docker network ls --format {{.Name}}", hasNot("lab"))
 		t.Logf("gone from %s after %s", h.Name, took.Round(time.Millisecond))
 	}
 }

@@ -118,7 +118,7 @@ func (s stage) sharedAlias() {
 	one.finds("container4", "app1", "10.31.0.32", "10.31.0.34")
 	first := make(map[string]int)
 	for range 8 {
-		words := strings.Fields(three.run("docker exec asker probe query app1"))
+		words := strings.Fields(three.run("docker exec asker probe query -patience 5s app1"))
 		if len(words) != 5 || words[2] != "1" {
 			three.Fatalf("the answer is %q, want two addresses to be kept for 1 s", words)
 		}

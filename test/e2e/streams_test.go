@@ -76,15 +76,15 @@ func TestStreams_loseNothingWhenThePluginIsKilled(t *testing.T) {
 	each(t, func(h *host) {
 		e := openEstate(h)
 		s := e.startStreams()
-		l := h.startLookups("web", "app", e.address("app", "front"))
+		l := h.startLookups("web", "app", e.address("app", "front"), true)
 		for range *pluginKills {
 			h.killPlugin()
 			l.areOurs()
 		}
 		s.areWhole()
-		l.end(true)
+		l.end()
 		e.isWhole()
-		h.run("docker run --rm --network front busybox ping -c 1 -W 2 web")
+		h.run("docker run --rm --network front busybox ping -c 1 -W 10 web")
 	})
 }
 
@@ -108,12 +108,12 @@ func TestStreams_loseNothingWhenTheEngineEndsWithLiveRestore(t *testing.T) {
 			passed := h.part(event.name, func(h *host) {
 				part := e.in(h)
 				s := part.startStreams()
-				l := h.startLookups("web", "app", e.address("app", "front"))
+				l := h.startLookups("web", "app", e.address("app", "front"), event.outage)
 				if err := event.do(h); err != nil {
 					h.Fatal(err)
 				}
 				s.areWhole()
-				l.end(event.outage)
+				l.end()
 				part.isWhole()
 			})
 			if !passed {

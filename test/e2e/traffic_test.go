@@ -14,7 +14,7 @@ import (
 // answered.
 func (h *host) reaches(container, target string) {
 	h.Helper()
-	if out, err := h.Docker(h.ctx, "exec", container, "ping", "-c", "1", "-W", "2", target); err != nil {
+	if out, err := h.Docker(h.ctx, "exec", container, "ping", "-c", "1", "-W", "10", target); err != nil {
 		h.Errorf("%s does not reach %s: %v\n%s", container, target, err, out)
 	}
 }
@@ -81,7 +81,7 @@ func (h *host) called(from *lab.Machine, protocol, address string) string {
 		h.Fatal(err)
 	}
 	var seen string
-	ctx, cancel := context.WithTimeout(h.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(h.ctx, 20*time.Second)
 	defer cancel()
 	err = lab.Poll(ctx, "an answer of "+address, func() error {
 		var err error

@@ -62,8 +62,8 @@ func TestHost_runsContainers(t *testing.T) {
 			if out != "hello" {
 				t.Errorf("the container printed %q, want hello", out)
 			}
-			must(t)(h.Exec(ctx, "ping", "-c1", "-W2", l.Host(2).Address().String()))
-			must(t)(h.Exec(ctx, "ping", "-c1", "-W2", l.Host(2).Address6().String()))
+			must(t)(h.Exec(ctx, "ping", "-c1", "-W10", l.Host(2).Address().String()))
+			must(t)(h.Exec(ctx, "ping", "-c1", "-W10", l.Host(2).Address6().String()))
 
 			must(t)(h.Docker(ctx, "run", "-d", "--name", "server", "-p", "8080:6379", ServerImage))
 			probe := must(t)(l.Probe(ctx))
@@ -166,10 +166,11 @@ func TestHost_cutsStopTrafficAndHealBringsItBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ping := func(target string) error {
-		_, err := l.Host(1).Exec(ctx, "ping", "-c1", "-W1", target)
+	ping := func(target, patience string) error {
+		_, err := l.Host(1).Exec(ctx, "ping", "-c1", "-W"+patience, target)
 		return err
 	}
+	patience := map[bool]string{true: "10", false: "1"} // an answer that is wanted is waited for
 	for _, tc := range []struct {
 		name         string
 		cut          func(context.Context) error
@@ -187,7 +188,7 @@ func TestHost_cutsStopTrafficAndHealBringsItBack(t *testing.T) {
 			for target, want := range map[string]bool{
 				l.Host(2).Address().String(): tc.peer, server.String(): tc.server, l.Outside.Address().String(): tc.server,
 			} {
-				if err := ping(target); (err == nil) != want {
+				if err := ping(target, patience[want]); (err == nil) != want {
 					t.Errorf("that %s answers is %t (%v), want %t", target, err == nil, err, want)
 				}
 			}
@@ -195,7 +196,7 @@ func TestHost_cutsStopTrafficAndHealBringsItBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, target := range []string{l.Host(2).Address().String(), server.String()} {
-				if err := Poll(ctx, "an answer after the cut was healed", func() error { return ping(target) }); err != nil {
+				if err := Poll(ctx, "an answer after the cut was healed", func() error { return ping(target, "1") }); err != nil {
 					t.Error(err)
 				}
 			}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,8 +31,14 @@ type report struct {
 // messageSize is that of one message: its number, big endian.
 const messageSize = 8
 
-// drain is how long the last answers are waited for.
-const drain = 500 * time.Millisecond
+const (
+	// linger is how long answers are waited for in any case: there may be one too many.
+	linger = 500 * time.Millisecond
+	// drain is how long the last answers are waited for at most.
+	drain = 10 * time.Second
+	// drainEvery is how often it is looked whether they are there.
+	drainEvery = 10 * time.Millisecond
+)
 
 // flow sends numbered messages over one connection until ctx or its time ends.
 func flow(ctx context.Context, args []string, out io.Writer) error {
@@ -106,14 +113,20 @@ func exchange(ctx context.Context, conn io.ReadWriteCloser, every time.Duration)
 	sent := 0
 	var seen counter
 	var g errgroup.Group
-	g.Go(func() error { return seen.read(conn) })
+	ended := make(chan struct{})
+	g.Go(func() error {
+		defer close(ended)
+		return seen.read(conn)
+	})
 	sendErr := send(ctx, conn, every, &sent)
 	// The last answers are still on their way.
-	<-time.After(drain)
+	<-time.After(linger)
+	seen.awaitAll(sent, ended)
 	closeErr := conn.Close()
 	readErr := g.Wait()
+	received := int(seen.received.Load())
 	r := report{
-		Sent: sent, Received: seen.received, Lost: sent - seen.received,
+		Sent: sent, Received: received, Lost: sent - received,
 		Duplicates: seen.duplicates, Reordered: seen.reordered, MaxGapMS: int(seen.maxGap.Milliseconds()),
 	}
 	return r, errors.Join(sendErr, closeErr, readErr)
@@ -137,10 +150,27 @@ func send(ctx context.Context, conn io.Writer, every time.Duration, sent *int) e
 	}
 }
 
-// counter counts the answers. It is read after its reader has ended.
+// counter counts the answers. But for received, it is read after its reader has ended.
 type counter struct {
-	received, duplicates, reordered int
-	maxGap                          time.Duration
+	received              atomic.Int64
+	duplicates, reordered int
+	maxGap                time.Duration
+}
+
+// awaitAll waits until so many answers have come, or none will: for [drain] at most.
+func (c *counter) awaitAll(sent int, ended <-chan struct{}) {
+	end := time.After(drain)
+	ticker := time.NewTicker(drainEvery)
+	defer ticker.Stop()
+	for int(c.received.Load()) < sent {
+		select {
+		case <-ended:
+			return
+		case <-end:
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 func (c *counter) read(conn io.Reader) error {
@@ -173,6 +203,6 @@ func (c *counter) read(conn io.Reader) error {
 		}
 		seen[number] = true
 		next = max(next, number+1)
-		c.received++
+		c.received.Add(1)
 	}
 }

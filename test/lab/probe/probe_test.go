@@ -77,8 +77,8 @@ func TestCounter_seesLossDuplicatesAndOrder(t *testing.T) {
 	if err := c.read(answers); err != nil {
 		t.Fatal(err)
 	}
-	if c.received != 3 || c.duplicates != 1 || c.reordered != 1 {
-		t.Errorf("it counts %+v, want 3 received, 1 duplicate, 1 reordered", c)
+	if c.received.Load() != 3 || c.duplicates != 1 || c.reordered != 1 {
+		t.Errorf("it counts %d received, %d duplicates, %d reordered, want 3 received, 1 duplicate, 1 reordered", c.received.Load(), c.duplicates, c.reordered)
 	}
 }
 
