@@ -253,6 +253,10 @@ func (c *chaos) remove(h *host) error {
 	return err
 }
 
+// pause is how long a host's user waits at most before the next command: the machine shall
+// not be so busy that the looks take longer than what they look for.
+const pause = 4 * time.Second
+
 // whileTheyComeAndGo has the trouble come while containers come and go on all hosts.
 // Commands may fail then; a host may be away. It returns when the last ones have ended: an
 // engine does to the end what it was told, even if nobody waits for it.
@@ -273,6 +277,7 @@ func (c *chaos) whileTheyComeAndGo(random *rand.Rand, t trouble) {
 				} else if err != nil {
 					failed[i]++
 				}
+				<-time.After(time.Duration(own.Int64N(int64(pause))))
 			}
 			return nil
 		})

@@ -42,19 +42,19 @@ const quiet = 30 * time.Second
 // that are let in, records, and the names that each of them can resolve. Two containers
 // with the same address are an error whenever they are seen.
 //
-// It returns how long it was not so: until the look began that found all as it should
-// be. A look takes a part of a second, and several on a machine with much else to do.
+// It returns how long it may not have been so: until the look ended that found all as it
+// should be. A look takes a part of a second, and several on a machine with much else to
+// do.
 func (c *cluster) assertConsistent(when string) time.Duration {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), quiet)
 	defer cancel()
 	begin := time.Now()
-	var took, look time.Duration
+	var look time.Time
 	var diff, last string
 	var residents []resident
 	err := lab.Poll(ctx, "the cluster to be consistent", func() error {
-		took = time.Since(begin)
-		defer func() { look = time.Since(begin) - took }()
+		look = time.Now()
 		var err error
 		if residents, err = c.residents(); err != nil {
 			return err
@@ -63,17 +63,18 @@ func (c *cluster) assertConsistent(when string) time.Duration {
 			return err
 		}
 		if diff != "" {
-			last = fmt.Sprintf("after %.2f s (-wanted +found):\n%s", took.Seconds(), diff)
+			last = fmt.Sprintf("seen after %.2f s (-wanted +found):\n%s", time.Since(begin).Seconds(), diff)
 			return errors.New("it is not")
 		}
 		return nil
 	})
+	took := time.Since(begin)
 	if err != nil {
 		c.Errorf("%s: %v\nwhat hosts and store have (-wanted +found):\n%s", when, err, diff)
 		return took
 	}
-	c.Logf("%s: consistent after %.2f s and a look of %.2f s, %d containers", when, took.Seconds(), look.Seconds(), len(residents))
-	if took > promised {
+	c.Logf("%s: consistent after %.2f s with a look of %.2f s, %d containers", when, took.Seconds(), time.Since(look).Seconds(), len(residents))
+	if took > promised && last != "" {
 		c.Logf("%s: what was last to come, %s", when, last)
 	}
 	return took

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ournet/ournet/test/lab"
 )
 
@@ -47,68 +49,95 @@ func (c *cluster) residentsWithout(name string) ([]resident, error) {
 }
 
 func (c *cluster) residentsOf(shared func(n network) (sharedNetwork, bool)) ([]resident, error) {
+	found := make([][]resident, len(c.hosts))
+	var g errgroup.Group
+	for i, h := range c.hosts {
+		g.Go(func() (err error) {
+			found[i], err = h.residents(shared)
+			return err
+		})
+	}
+	err := g.Wait()
+	return slices.Concat(found...), err
+}
+
+func (h *host) residents(shared func(n network) (sharedNetwork, bool)) ([]resident, error) {
+	here, err := h.ournetNetworks()
+	if err != nil {
+		return nil, err
+	}
+	first, err := h.FirstPID()
+	if err != nil {
+		return nil, err
+	}
+	containers, err := h.inhabitants()
+	if err != nil {
+		return nil, err
+	}
 	var all []resident
-	for _, h := range c.hosts {
-		here, err := h.ournetNetworks()
-		if err != nil {
-			return nil, err
-		}
-		first, err := h.FirstPID()
-		if err != nil {
-			return nil, err
-		}
-		containers, err := h.inhabitants()
-		if err != nil {
-			return nil, err
-		}
-		for name, inhabitant := range containers {
-			for _, a := range inhabitant.NetworkSettings.Networks {
-				i := slices.IndexFunc(here, func(n network) bool { return n.ID == a.NetworkID })
-				if i < 0 {
-					continue // another driver's
-				}
-				on, ok := shared(here[i])
-				if !ok {
-					continue // of this host alone
-				}
-				all = append(all, resident{
-					host: h, container: name, network: on, endpoint: a.EndpointID,
-					namespace: inhabitant.namespace(first),
-					mac:       a.MacAddress, ipv4: a.IPAddress, ipv6: a.GlobalIPv6Address,
-				})
+	for name, inhabitant := range containers {
+		for _, a := range inhabitant.NetworkSettings.Networks {
+			i := slices.IndexFunc(here, func(n network) bool { return n.ID == a.NetworkID })
+			if i < 0 {
+				continue // another driver's
 			}
+			on, ok := shared(here[i])
+			if !ok {
+				continue // of this host alone
+			}
+			all = append(all, resident{
+				host: h, container: name, network: on, endpoint: a.EndpointID,
+				namespace: inhabitant.namespace(first),
+				mac:       a.MacAddress, ipv4: a.IPAddress, ipv6: a.GlobalIPv6Address,
+			})
 		}
 	}
 	return all, nil
 }
 
-// found is what hosts, containers and store really have.
+// found is what hosts, containers and store really have. They are looked at side by
+// side, so that a look is short.
 func (c *cluster) found(networks map[string]sharedNetwork, residents []resident) (facts, error) {
-	have := facts{}
+	looks := []func(have facts) error{func(have facts) error { return c.findRecords(have, networks) }}
 	for _, h := range c.hosts {
-		if err := h.findDevices(have); err != nil {
-			return nil, err
-		}
+		looks = append(looks, h.findDevices)
 	}
 	for _, r := range residents {
-		if err := r.findInterface(have); err != nil {
-			return nil, err
-		}
-		for name := range namesOf(r.network.cluster, residents) {
-			full := name + "." + r.network.name
-			// Who has no such name gets an error, which is a fact as any other.
-			addrs, err := r.resolve(c.Context(), full)
-			if err != nil {
-				addrs = []string{err.Error()}
-			}
-			have.add(r.host.Name, "%s", nameLine(r.container, full, addrs))
-		}
+		looks = append(looks, r.findInterface, func(have facts) error {
+			r.findNames(c.Context(), have, residents)
+			return nil
+		})
 	}
-	if err := c.findRecords(have, networks); err != nil {
+	parts := make([]facts, len(looks))
+	var g errgroup.Group
+	for i, look := range looks {
+		parts[i] = facts{}
+		g.Go(func() error { return look(parts[i]) })
+	}
+	if err := g.Wait(); err != nil {
 		return nil, err
+	}
+	have := facts{}
+	for _, part := range parts {
+		for place, lines := range part {
+			have[place] = append(have[place], lines...)
+		}
 	}
 	have.sort()
 	return have, nil
+}
+
+// findNames adds what the resident finds by the names of its network.
+func (r resident) findNames(ctx context.Context, have facts, residents []resident) {
+	for name := range namesOf(r.network.cluster, residents) {
+		full := name + "." + r.network.name
+		// Who has no such name gets an error, which is a fact as any other.
+		addrs, err := r.resolve(ctx, full)
+		if err != nil {
+			addrs = []string{err.Error()}
+		}
+		have.add(r.host.Name, "%s", nameLine(r.container, full, addrs))
+	}
 }
 
 // devicesScript prints the links, the forwarding entries, the neighbours and our nft
