@@ -165,14 +165,14 @@ func TestForward_resolverThatIsGoneIsAskedTwice(t *testing.T) {
 	}
 }
 
-// stuck is an upstream to which no way is ever found: whoever waited for it would
-// wait for ever.
-func stuck(dials *atomic.Int32) func(*place) Dial {
+// stuck is an upstream to which no way is found until the end, however long the
+// responder would try: whoever waited for it would wait for ever.
+func stuck(dials *atomic.Int32, end <-chan struct{}) func(*place) Dial {
 	return func(*place) Dial {
-		return func(ctx context.Context, _ string) (net.Conn, error) {
+		return func(context.Context, string) (net.Conn, error) {
 			dials.Add(1)
-			<-ctx.Done()
-			return nil, ctx.Err()
+			<-end
+			return nil, errors.New("nobody there")
 		}
 	}
 }
@@ -183,7 +183,9 @@ func TestForward_outstandingQueriesDoNotHoldOwnedNames(t *testing.T) {
 	t.Parallel()
 	const outstanding = 5000
 	var dials atomic.Int32
-	p := serve(t, office(), Options{Forwards: outstanding}, stuck(&dials))
+	end := make(chan struct{})
+	defer close(end) // before the responder ends, which waits for it
+	p := serve(t, office(), Options{Forwards: outstanding}, stuck(&dials, end))
 	conn := p.dial(p.udp)
 	fill(t, conn, outstanding)
 	if got := shown(t, ask(t, conn, asked("web", typeA))); got != "Success aa rd ra\nweb. 5 10.0.0.2" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,7 +144,17 @@ func (u *upstream) listen() {
 	go u.serveTCP(u.tcp)
 }
 
+// close closes them, and returns when the kernel has done so too.
 func (u *upstream) close() {
+	u.t.Helper()
+	u.letGo()
+	u.mu.Lock()
+	udp, tcp := u.udp.LocalAddr(), u.tcp.Addr()
+	u.mu.Unlock()
+	u.ns.AwaitClosed(u.t, netip.MustParseAddrPort(udp.String()).Port(), netip.MustParseAddrPort(tcp.String()).Port())
+}
+
+func (u *upstream) letGo() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	_, _ = u.udp.Close(), u.tcp.Close()
@@ -155,7 +166,7 @@ func newUpstream(t testing.TB, answer func(network string, msg []byte) []byte) (
 	return u, func(p *place) Dial {
 		u.ns = p.ns
 		u.listen()
-		t.Cleanup(u.close)
+		t.Cleanup(u.letGo)
 		return u.dial
 	}
 }

@@ -109,6 +109,9 @@ func TestFabric_everyVerbTwice(t *testing.T) {
 		if told := m.did(); told != step.told {
 			t.Errorf("%s told the cluster %q, want %q", step.path, told, step.told)
 		}
+		if strings.HasSuffix(step.path, "DeleteNetwork") {
+			eventually(t, "the network is gone from the cluster", func() bool { return len(m.shared()) == 0 })
+		}
 		view := fmt.Sprintf("%+v", m.adminCluster())
 		if second := m.must(t, step.path, step.body); second != first {
 			t.Errorf("%s: second answer %s, want %s", step.path, second, first)

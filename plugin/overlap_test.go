@@ -25,12 +25,18 @@ func TestRequestPool_overlapNamesNetworksAndHosts(t *testing.T) {
 	a.make("a2", "10.8.0.0/24") // of which the name is not told yet
 	a.pool("10.7.0.0/24")       // of which a bridge is made
 	b.make("c1", "10.6.0.0/24")
+	knows := func(m, other *member) bool {
+		h, ok := m.cluster.View().Host(other.cluster.Self().ID)
+		return ok && h.Name != ""
+	}
 	eventually(t, "host 2 knows the networks", func() bool {
 		v := b.cluster.View()
-		return len(v.Networks()) == 3 && len(v.Named("lab")) == 1 && len(a.cluster.View().Networks()) == 3
+		return knows(b, a) && len(v.Networks()) == 3 && len(v.Named("lab")) == 1 && len(a.cluster.View().Networks()) == 3
 	})
 	b.make("b1", "10.9.0.0/16")
-	eventually(t, "host 1 knows that host 2 takes part", func() bool { return len(a.cluster.View().Members(cluster.NetworkID(engineID("a1")))) == 2 })
+	eventually(t, "host 1 knows that host 2 takes part", func() bool {
+		return knows(a, b) && len(a.cluster.View().Members(cluster.NetworkID(engineID("a1")))) == 2
+	})
 	for _, tc := range []struct {
 		m          *member
 		asked, say string

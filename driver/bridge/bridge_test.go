@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -58,6 +60,42 @@ func newDriver(t *testing.T, ns *netnstest.Namespace, name string) *host {
 		}
 	})
 	return h
+}
+
+// letGo lets go of all ports, as the end of the process does, and returns when the next
+// one can have them.
+func (h *host) letGo(t *testing.T) {
+	t.Helper()
+	held := h.ports.Held()
+	must(t, h.ports.Close())
+	for _, p := range held {
+		h.awaitUnbound(t, p)
+	}
+}
+
+// awaitUnbound waits until nobody has a port. A program that another test is just
+// starting has a copy of each socket until it runs (fork(2)), and a little longer.
+func (h *host) awaitUnbound(t *testing.T, p hostport.Port) {
+	t.Helper()
+	probe := func() error {
+		// Of what is tried here no program that is started meanwhile gets a copy.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		other := hostport.New()
+		_, err := other.Hold(p.Protocol, p.Addr, p.Port)
+		return errors.Join(err, other.Close())
+	}
+	for begin := time.Now(); ; <-time.After(time.Millisecond) {
+		var err error
+		h.ns.Run(t, func() error {
+			err = probe()
+			return nil
+		})
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(begin) > 20*time.Second {
+			must(t, err)
+			return
+		}
+	}
 }
 
 // devices returns the names of all devices but those that a namespace is born with.

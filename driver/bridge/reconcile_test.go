@@ -37,7 +37,7 @@ func TestReconcile_bringsBackWhatABootTookAway(t *testing.T) {
 	h.ns.Exec(t, "ip", "link", "delete", "on-000000000001")
 	h.ns.Exec(t, "nft", "flush", "ruleset")
 	next := newDriver(t, h.ns, "ournet")
-	must(t, h.ports.Close()) // the process before has ended
+	h.letGo(t) // the process before has ended
 	repairs, err = next.Reconcile(t.Context(), want, nil)
 	must(t, err)
 	if !slices.ContainsFunc(repairs, func(s string) bool { return strings.Contains(s, "on-000000000001") }) {

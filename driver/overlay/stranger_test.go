@@ -103,6 +103,7 @@ func TestTunnel_letsInNobodyButTheHosts(t *testing.T) {
 					t.Fatalf("the container got %q, want %q", got, text)
 				}
 			}
+			l.lan.Settle(t)
 			if list := l.hosts[0].ns.Exec(t, "nft", "list", "chain", "inet", "ournet", "from-tunnels"); !strings.Contains(list, "counter packets 6 ") {
 				t.Errorf("want six packets dropped:\n%s", list)
 			}

@@ -40,6 +40,10 @@ func (c *Cluster) configure(s *Server, i int) error {
 	if len(peers) == 1 {
 		delete(conf, "retry_join")
 	}
+	if c.opts.Steady {
+		delete(conf, "gossip_lan")
+		conf["performance"] = map[string]any{"raft_multiplier": 5, "leave_drain_time": "0s"}
+	}
 	if c.opts.Connections > 0 {
 		conf["limits"] = map[string]any{"http_max_conns_per_client": c.opts.Connections}
 	}

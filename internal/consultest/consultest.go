@@ -45,6 +45,10 @@ type Options struct {
 	// Connections is how many one address may have to a server, where many hosts share
 	// one; 0 is Consul's own limit.
 	Connections int
+	// Steady is for tests of which no server is killed or frozen. The servers have the
+	// times of production, and one that waits for its turn on a busy machine is not
+	// taken for dead.
+	Steady bool
 	// Enter are the words before a server's command, "nsenter --net=…": how it gets
 	// to where its address is.
 	Enter []string

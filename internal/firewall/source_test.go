@@ -152,6 +152,7 @@ func TestSources_framesWithAnothersAddressAreDroppedAndCounted(t *testing.T) {
 			if diff := cmp.Diff(pass, l.received(t, "a2", "a1", all, len(pass))); diff != "" {
 				t.Errorf("frames that arrive (-want +got):\n%s", diff)
 			}
+			l.settle(t)
 			if got := l.spoofed(t); got != len(forbidden) {
 				t.Errorf("%d frames were dropped and counted, want %d", got, len(forbidden))
 			}

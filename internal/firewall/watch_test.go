@@ -16,20 +16,25 @@ type watched struct {
 	ns    *netnstest.Namespace
 	table *Table
 	heard chan string
-	// marker is nft under another name.
-	marker string
+	// tools has nft under other names.
+	tools string
 }
 
-// markerName is what the kernel says changed our table when [watched.marker] does.
-const markerName = "marker"
+// Names of nft by which the kernel says who changed our table: to see whether it is
+// watched yet, and then to mark a place among the changes.
+const (
+	readyName  = "ready"
+	markerName = "marker"
+)
 
 func watch(t *testing.T, program string) *watched {
 	t.Helper()
-	w := &watched{ns: netnstest.Enter(t), table: newTable(t), heard: make(chan string, 100)}
+	w := &watched{ns: netnstest.Enter(t), table: newTable(t), heard: make(chan string, 100), tools: t.TempDir()}
 	w.table.forward.legacy.every = 20 * time.Millisecond
-	w.marker = filepath.Join(t.TempDir(), markerName)
-	if err := os.Symlink("/usr/sbin/nft", w.marker); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{readyName, markerName} {
+		if err := os.Symlink("/usr/sbin/nft", filepath.Join(w.tools, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.ns.Exec(t, "/usr/sbin/"+program, "-P", "FORWARD", "DROP")
 	mustSet(t, w.table)
@@ -44,9 +49,9 @@ func watch(t *testing.T, program string) *watched {
 			t.Error(err)
 		}
 	})
-	// It watches when it tells of a change.
+	// It watches when it tells of a change. Some of these changes may be told of later.
 	for {
-		w.mark(t)
+		w.mark(t, readyName)
 		select {
 		case <-w.heard:
 			w.rest(t)
@@ -56,10 +61,10 @@ func watch(t *testing.T, program string) *watched {
 	}
 }
 
-// mark makes a change that is heard of.
-func (w *watched) mark(t *testing.T) {
+// mark makes a change that is heard of under a name.
+func (w *watched) mark(t *testing.T, name string) {
 	t.Helper()
-	w.ns.Exec(t, w.marker, "add chain inet ournet mine; delete chain inet ournet mine")
+	w.ns.Exec(t, filepath.Join(w.tools, name), "add chain inet ournet mine; delete chain inet ournet mine")
 }
 
 // rest returns what is heard of changes that were made before. The watch hears of one
@@ -67,7 +72,7 @@ func (w *watched) mark(t *testing.T) {
 func (w *watched) rest(t *testing.T) (all []string) {
 	t.Helper()
 	until := func() {
-		w.mark(t)
+		w.mark(t, markerName)
 		for by := range w.heard {
 			if by == markerName {
 				return

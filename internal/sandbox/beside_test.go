@@ -107,7 +107,7 @@ func TestEnsure_afterAVersionWithoutZones(t *testing.T) {
 		t.Fatalf("a client is answered by %s", got)
 	}
 	_, _ = udp.Close(), tcp.Close()
-	c.closed(localPort(udp.LocalAddr()), localPort(tcp.Addr()))
+	c.ns.AwaitClosed(c.t, localPort(udp.LocalAddr()), localPort(tcp.Addr()))
 	b := c.ensure(h.sandboxes(Options{Timeout: longAgo}))
 	if got := exchange(t, client); got != "ournet" {
 		t.Errorf("the client's old socket is answered by %s", got)

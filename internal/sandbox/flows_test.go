@@ -32,7 +32,7 @@ func (c *container) answered(conn net.Conn, by string) uint16 {
 		c.t.Error(err)
 	}
 	port := localPort(conn.LocalAddr())
-	c.closed(port)
+	c.ns.AwaitClosed(c.t, port)
 	return port
 }
 

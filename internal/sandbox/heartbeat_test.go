@@ -27,6 +27,18 @@ func TestYield_givesQueriesBackAtOnce(t *testing.T) {
 	}
 }
 
+func TestRun_rulesThatSomeoneFlushedComeBack(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	c, s := h.start("a"), h.sandboxes(Options{Timeout: longAgo})
+	c.ensure(s)
+	c.ns.Exec(t, "nft", "flush", "ruleset")
+	s.beat(t.Context(), s.keys())
+	if got := c.asks("udp"); got != "ournet" {
+		t.Errorf("a client is answered by %s", got)
+	}
+}
+
 func TestBeat_tellsWhatItMadeAnew(t *testing.T) {
 	t.Parallel()
 	h := newHost(t)

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -248,44 +247,5 @@ func (c *container) killed(s *Sandboxes, b *Sandbox) {
 	c.t.Helper()
 	s.forget(c.key, b)
 	c.silent()
-	c.closed(localPort(b.UDP.LocalAddr()), localPort(b.TCP.Addr()))
-}
-
-// closed waits until nobody has these ports. A program that another test is just starting
-// has a copy of each socket until it runs (fork(2)), and a little longer: whoever starts
-// it goes on before the kernel has closed them.
-func (c *container) closed(ports ...uint16) {
-	c.t.Helper()
-	for begin := time.Now(); ; <-time.After(time.Millisecond) {
-		open := c.sockets()
-		if !slices.ContainsFunc(ports, func(p uint16) bool { return strings.Contains(open, fmt.Sprintf(":%04X ", p)) }) {
-			return
-		}
-		if time.Since(begin) > patience {
-			c.t.Fatalf("one of the ports %d is still open:\n%s", ports, open)
-		}
-	}
-}
-
-// sockets are the open ones of the container, a line each with the protocol, the local
-// address in hexadecimal and the state. One that waits for the last packet of a peer is
-// closed.
-func (c *container) sockets() string {
-	c.t.Helper()
-	var out strings.Builder
-	c.ns.Run(c.t, func() error {
-		for _, name := range []string{"udp", "tcp"} {
-			raw, err := os.ReadFile("/proc/thread-self/net/" + name)
-			if err != nil {
-				return err
-			}
-			for line := range strings.Lines(string(raw)) {
-				if f := strings.Fields(line); len(f) > 3 && f[3] != "06" {
-					fmt.Fprintln(&out, name, f[1], f[3])
-				}
-			}
-		}
-		return nil
-	})
-	return out.String()
+	c.ns.AwaitClosed(c.t, localPort(b.UDP.LocalAddr()), localPort(b.TCP.Addr()))
 }

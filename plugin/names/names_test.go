@@ -172,6 +172,12 @@ func TestOf_hasTheAddressesThatTheInterfaceHas(t *testing.T) {
 			want = ep.Addrs()
 		}
 		h.Join(t.Context(), ep)
+		h.eventually(func() string {
+			if h.work.running(containerWork(c.ID)) {
+				return "what attaching has begun is not over"
+			}
+			return ""
+		})
 		c.Attachments = []engine.Attachment{{Network: string(front), Endpoint: string(ep.ID)}}
 		h.lookInside(&c)
 		h.learn(c)

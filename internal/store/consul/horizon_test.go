@@ -100,7 +100,7 @@ func TestStore_readsWaitForALeaderThatIsBehind(t *testing.T) {
 func TestStore_readsHaveWhatAWaitHasTold(t *testing.T) {
 	t.Parallel()
 	const rounds = 500
-	c := consultest.Start(t, 3, consultest.Options{})
+	c := consultest.Start(t, 3, consultest.Options{Steady: true})
 	leader := c.Leader(t)
 	cfg := settings(c)
 	ctx, stop := context.WithCancel(t.Context())

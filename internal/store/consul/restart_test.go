@@ -70,7 +70,7 @@ func waitLater(t *testing.T, s *consul.Store, prefix string, after store.Index) 
 func TestRestart_keepsRecordsAndLeases(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{})
-	s := openStore(t, quick(settings(c)))
+	s := openStore(t, settings(c))
 	lease := mustLease(t, s, time.Minute, store.Remove)
 	at := mustApply(t, s, store.Set("a/1", []byte("1")), store.Hold("a/2", []byte("2"), lease.ID()))
 	waiting := waitLater(t, s, "a/", at)
@@ -103,7 +103,7 @@ func TestRestart_keepsRecordsAndLeases(t *testing.T) {
 func TestRestart_wiped(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{})
-	cfg := quick(settings(c))
+	cfg := settings(c)
 	s := openStore(t, cfg)
 	cfg.Wait = time.Second
 	unaware := openStore(t, cfg)
@@ -184,7 +184,7 @@ func (w told) until(t *testing.T, want map[string]string) {
 func TestWatch_goesOnAfterConsulWasAwayAndAfterItWasWiped(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{})
-	s := openStore(t, quick(settings(c)))
+	s := openStore(t, settings(c))
 	ctx, cancel := context.WithCancel(t.Context())
 	w := told{ctx: ctx, seen: make(chan map[string]string), away: make(chan error)}
 	ended := make(chan error, 1)
@@ -260,7 +260,7 @@ func TestLease_endsWithItsHolder(t *testing.T) {
 func TestLease_isLostWhenConsulStaysAway(t *testing.T) {
 	t.Parallel()
 	c := consultest.Start(t, 1, consultest.Options{})
-	s := openStore(t, quick(settings(c)))
+	s := openStore(t, settings(c))
 	lease := mustLease(t, s, 2*time.Second, store.Release)
 	mustApply(t, s, store.Hold("host", []byte("1"), lease.ID()))
 	c.Servers[0].Kill(t)
