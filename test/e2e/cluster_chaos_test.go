@@ -255,7 +255,7 @@ func (c *chaos) remove(h *host) error {
 
 // pause is how long a host's user waits at most before the next command: the machine shall
 // not be so busy that the looks take longer than what they look for.
-const pause = 4 * time.Second
+const pause = 8 * time.Second
 
 // whileTheyComeAndGo has the trouble come while containers come and go on all hosts.
 // Commands may fail then; a host may be away. It returns when the last ones have ended: an
