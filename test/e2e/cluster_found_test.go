@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/ournet/ournet/test/lab"
 )
 
 // resident is a living container's place on a network of the cluster, as its engine
@@ -225,49 +223,24 @@ func sourcesOf(table string) []string {
 	return all
 }
 
-// netInterface is an interface, as ip(8) shows it.
-type netInterface struct {
-	MAC   string          `json:"address"`
-	Addrs []interfaceAddr `json:"addr_info"`
-}
-
-// interfaceAddr is one of an interface's addresses.
-type interfaceAddr struct {
-	Local string `json:"local"`
-	Scope string `json:"scope"`
-}
-
-// interfacesIn returns the interfaces that a network namespace has.
-func interfacesIn(ctx context.Context, namespace string) ([]netInterface, error) {
-	text, err := lab.InNamespace(ctx, namespace, "ip", "-json", "address")
-	if err != nil {
-		return nil, err
-	}
-	var all []netInterface
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return nil, fmt.Errorf("decode the interfaces: %w", err)
-	}
-	return all, nil
-}
-
 // findInterface adds what the container's own namespace says of the resident's
 // interface, which is the one with its MAC address.
 func (r resident) findInterface(have facts) error {
-	links, err := interfacesIn(r.host.ctx, r.namespace)
+	links, err := interfacesIn(r.namespace)
 	if err != nil {
 		return fmt.Errorf("interfaces of %s: %w", r.name(), err)
 	}
 	for _, l := range links {
-		if l.MAC != r.mac {
+		if l.mac != r.mac {
 			continue
 		}
 		var addrs []string
-		for _, a := range l.Addrs {
-			if a.Scope == "global" {
-				addrs = append(addrs, a.Local)
+		for _, a := range l.addrs {
+			if !a.IsLinkLocalUnicast() {
+				addrs = append(addrs, a.String())
 			}
 		}
-		have.add(r.host.Name, "%s", interfaceLine(r.container, r.network.name, l.MAC, addrs))
+		have.add(r.host.Name, "%s", interfaceLine(r.container, r.network.name, l.mac, addrs))
 	}
 	return nil
 }

@@ -60,21 +60,14 @@ func (c *cluster) carries(mtu int) {
 // deviceOf returns the name of the container's interface on the network.
 func (h *host) deviceOf(container, network string) string {
 	h.Helper()
-	text, err := lab.InNamespace(h.ctx, h.namespaceOf(container), "ip", "-json", "link")
+	links, err := interfacesIn(h.namespaceOf(container))
 	if err != nil {
-		h.Fatal(err)
-	}
-	var links []struct {
-		Name string `json:"ifname"`
-		MAC  string `json:"address"`
-	}
-	if err := json.Unmarshal([]byte(text), &links); err != nil {
 		h.Fatal(err)
 	}
 	mac := h.container(container).NetworkSettings.Networks[network].MacAddress
 	for _, l := range links {
-		if l.MAC == mac {
-			return l.Name
+		if l.mac == mac {
+			return l.name
 		}
 	}
 	h.Fatalf("%s has no interface with the address %s: %+v", container, mac, links)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -58,7 +59,7 @@ func (c *cluster) watch(networks ...string) (stop func()) {
 		ticker := time.NewTicker(watchEvery)
 		defer ticker.Stop()
 		for {
-			for _, twice := range w.look(ctx) {
+			for _, twice := range w.look() {
 				c.Error(twice)
 			}
 			select {
@@ -81,12 +82,12 @@ func (c *cluster) watch(networks ...string) (stop func()) {
 // an engine shows a container as running, with its addresses, until it has told its
 // drivers that the container is gone. So the word is with the processes and what their
 // namespaces have.
-func (w *watcher) look(ctx context.Context) []string {
+func (w *watcher) look() []string {
 	w.looks++
 	now := pairs(w.holders())
 	var twice []string
 	for p := range now {
-		if w.before[p] && p[0].lives(ctx) && p[1].lives(ctx) {
+		if w.before[p] && p[0].lives() && p[1].lives() {
 			twice = append(twice, fmt.Sprintf("%s and %s both have %s on network %s", p[0], p[1], p[0].addr, p[0].network))
 		}
 	}
@@ -151,7 +152,7 @@ func pairs(holders []holder) map[pair]bool {
 }
 
 // lives reports whether the container's process runs and has the address.
-func (h holder) lives(ctx context.Context) bool {
+func (h holder) lives() bool {
 	var c inhabitant
 	if h.host.ask("/containers/"+h.container+"/json", &c) != nil || !c.State.Running {
 		return false
@@ -160,12 +161,12 @@ func (h holder) lives(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	links, err := interfacesIn(ctx, c.namespace(first))
+	links, err := interfacesIn(c.namespace(first))
 	if err != nil {
 		return false
 	}
 	return slices.ContainsFunc(links, func(l netInterface) bool {
-		return slices.ContainsFunc(l.Addrs, func(a interfaceAddr) bool { return a.Local == h.addr })
+		return slices.ContainsFunc(l.addrs, func(a netip.Addr) bool { return a.String() == h.addr })
 	})
 }
 
@@ -179,19 +180,19 @@ func TestClusterWatcher_seesAnAddressThatTwoHave(t *testing.T) {
 			h.run("docker network create --subnet 10.82.0.0/24 twice")
 			h.run("docker run -d --name twin --network twice --ip 10.82.0.9 busybox sleep 1d")
 		}
-		if got := w.look(c.Context()); len(got) > 0 {
+		if got := w.look(); len(got) > 0 {
 			c.Errorf("after one look it tells of %q, want to wait for a second", got)
 		}
-		if got := w.look(c.Context()); len(got) != 1 || !strings.Contains(got[0], "10.82.0.9") {
+		if got := w.look(); len(got) != 1 || !strings.Contains(got[0], "10.82.0.9") {
 			c.Errorf("after two looks it tells of %q, want of 10.82.0.9", got)
 		}
 		c.host(2).run("docker restart -t 0 twin")
-		if got := w.look(c.Context()); len(got) > 0 {
+		if got := w.look(); len(got) > 0 {
 			c.Errorf("with another endpoint it tells of %q, want to wait for a second look", got)
 		}
 		c.host(2).run("docker rm -f twin")
 		for range 2 {
-			if got := w.look(c.Context()); len(got) > 0 {
+			if got := w.look(); len(got) > 0 {
 				c.Errorf("with one of the two removed it tells of %q", got)
 			}
 		}

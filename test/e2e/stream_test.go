@@ -8,11 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -69,33 +65,6 @@ func startStream(ctx context.Context, name, namespace, protocol, target string) 
 	case err := <-s.done:
 		return nil, errors.Join(fmt.Errorf("stream %s has no answer: %w", name, err), conn.Close())
 	}
-}
-
-// dialWithin connects from another network namespace: a socket stays in that which
-// its thread was in when it was made.
-func dialWithin(ctx context.Context, namespace, protocol, target string) (net.Conn, error) {
-	type dialed struct {
-		conn net.Conn
-		err  error
-	}
-	result := make(chan dialed, 1)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		file, err := os.Open(namespace)
-		if err != nil {
-			result <- dialed{nil, err}
-			return
-		}
-		if err := errors.Join(unix.Setns(int(file.Fd()), unix.CLONE_NEWNET), file.Close()); err != nil {
-			result <- dialed{nil, fmt.Errorf("enter %s: %w", namespace, err)}
-			return
-		}
-		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, protocol, target)
-		result <- dialed{conn, err}
-	}()
-	r := <-result
-	return r.conn, r.err
 }
 
 // send sends until it is told to stop and then waits for the last answers. A message
