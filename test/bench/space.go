@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +15,7 @@ import (
 type space struct{ file *os.File }
 
 func newSpace(ctx context.Context) (s space, err error) {
-	err = onThread(func() error {
+	err = lab.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("make a network namespace: %w", err)
 		}
@@ -33,28 +32,10 @@ func newSpace(ctx context.Context) (s space, err error) {
 func (s space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd()) }
 
 // do runs f inside.
-func (s space) do(f func() error) error {
-	return onThread(func() error {
-		if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter the network namespace: %w", err)
-		}
-		return f()
-	})
-}
+func (s space) do(f func() error) error { return lab.Within(s.path(), f) }
 
 // ip runs ip(8) inside.
 func (s space) ip(ctx context.Context, line string) error {
 	_, err := lab.InNamespace(ctx, s.path(), append([]string{"ip"}, strings.Fields(line)...)...)
 	return err
-}
-
-// onThread runs f on a thread that ends with it, so that no other code gets into its
-// namespace.
-func onThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		done <- f()
-	}()
-	return <-done
 }
